@@ -1,0 +1,185 @@
+"""Batches: rows as users give them, checked by column and turned into canonical columns with ids.
+
+Either every row of a batch is good or an error names the first bad value with
+entity, field and row; nothing is written before that is known. The bulk path
+works on whole columns, since a check per value costs more than the write.
+
+Not here: what a type accepts (`heaven_core.types`), where ids come from
+(`heaven_core.identity`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any, cast
+
+from heaven_core.backend import Batch
+from heaven_core.entity import Entity
+from heaven_core.errors import (
+    DuplicateId,
+    HeavenError,
+    InvalidType,
+    InvalidValue,
+    SchemaError,
+    UnknownField,
+    did_you_mean,
+)
+from heaven_core.identity import identify
+from heaven_core.narrow import is_mapping
+from heaven_core.schema import MISSING, EntitySchema, FieldSchema
+from heaven_core.types import Refused
+
+Columns = dict[str, Sequence[Any]]
+
+
+def make_batch(schema: EntitySchema, rows: Iterable[Any]) -> Batch:
+    """The checked batch of these rows: mappings or instances of the entity.
+
+    Absent fields take their default or null; computed ones are computed.
+
+    Raises:
+        UnknownField, InvalidType, InvalidValue, DuplicateId: naming entity, field, row and value.
+        NotResolved: a computed field's function cannot be used here.
+    """
+    given = mappings(schema, rows)
+    if not given:
+        return Batch([], {name: [] for name in schema.names})
+    columns = _columns(schema, given)
+    for field in schema.fields:
+        if field.compute is None:
+            columns[field.name] = _checked(field, columns.get(field.name), len(given))
+    ids, fresh = identify(schema.id, columns["object_id"], columns["name"])
+    if not fresh:
+        _check_ids(schema, ids)
+    columns["object_id"] = ids
+    for field in schema.computed:
+        columns[field.name] = _checked(field, _computed(field, columns, len(given)), len(given))
+    return Batch(ids, columns, fresh)
+
+
+def mappings(schema: EntitySchema, rows: Any) -> list[Mapping[str, Any]]:
+    """The rows as a list of mappings; instances of the entity become what they were given.
+
+    Raises:
+        SchemaError, InvalidType: something else than rows.
+    """
+    if isinstance(rows, (Mapping, str, bytes, Entity)) or not hasattr(rows, "__iter__"):
+        kind = type(cast("object", rows)).__name__
+        raise SchemaError(f"upsert_many into {schema.id!r} takes an iterable of rows, not a {kind}")
+    given: list[Any] = list(cast("Iterable[Any]", rows))
+    if set(map(type, given)) <= {dict}:
+        return given
+    return [_mapping(schema, row, position) for position, row in enumerate(given)]
+
+
+def _mapping(schema: EntitySchema, row: Any, position: int) -> Mapping[str, Any]:
+    if isinstance(row, Entity):
+        if type(row).schema().id != schema.id:
+            raise InvalidType.at(
+                schema.id, None, position, type(row).schema().id, "is the entity of the instance; it belongs elsewhere"
+            )
+        return row.to_dict()
+    if is_mapping(row):
+        return dict(row)  # another mapping may make up what it does not have
+    raise InvalidType.at(
+        schema.id, None, position, row, f"is a {type(row).__name__}; a row is a mapping or an instance"
+    )
+
+
+def _columns(schema: EntitySchema, rows: Sequence[Mapping[str, Any]]) -> Columns:
+    """The given values by field; a field that no row mentions is left out."""
+    keys = tuple(rows[0])
+    if set(map(len, rows)) == {len(keys)}:
+        try:
+            columns: Columns = {key: list(map(itemgetter(key), rows)) for key in keys}
+        except KeyError:
+            columns = {}  # rows differ in their keys
+        if columns:
+            _check_keys(schema, keys, 0)
+            return columns
+    found: dict[str, None] = {}
+    for position, row in enumerate(rows):
+        if not row.keys() <= found.keys():
+            _check_keys(schema, row, position)
+            found.update(dict.fromkeys(row))
+    return {name: _column(schema.by_name[name], rows) for name in found}
+
+
+def _column(field: FieldSchema, rows: Sequence[Mapping[str, Any]]) -> list[Any]:
+    absent = None if field.default is MISSING else field.default
+    name = field.name
+    return [row.get(name, absent) for row in rows]
+
+
+def _check_keys(schema: EntitySchema, keys: Iterable[Any], position: int) -> None:
+    for key in keys:
+        field = schema.by_name.get(key) if isinstance(key, str) else None
+        if field is None:
+            raise UnknownField(
+                f"{schema.id}, row {position}: there is no field {key!r:.80}; {did_you_mean(key, schema.by_name)}",
+                entity=schema.id,
+                field=key,
+                row=position,
+            )
+        if field.compute is not None:
+            raise InvalidValue.at(schema.id, key, position, key, "is computed; a row cannot give it")
+
+
+def _checked(field: FieldSchema, column: Sequence[Any] | None, count: int) -> Sequence[Any]:
+    """The column in canonical form; its default where no row mentions the field."""
+    if column is None:
+        default = None if field.default is MISSING else field.default
+        column = [default] * count
+        if default is None and not field.required:
+            return column
+    try:
+        checked = field.dtype.check_column(column)
+    except Refused as refused:
+        kind = InvalidType if refused.wrong_type else InvalidValue
+        index = refused.index
+        value = refused.value if index is None else column[index]
+        raise kind.at(field.entity, field.name, index, value, refused.about(value)) from None
+    if field.required and field.name != "object_id" and None in checked:
+        position = list(checked).index(None)
+        raise InvalidValue.at(field.entity, field.name, position, None, "is no value; the field is required")
+    return checked
+
+
+def _check_ids(schema: EntitySchema, ids: Sequence[str]) -> None:
+    if "" in ids:
+        raise InvalidValue.at(schema.id, "object_id", list(ids).index(""), "", "is empty; an id has 1 to 63 characters")
+    if len(set(ids)) == len(ids):
+        return
+    seen: dict[str, int] = {}
+    for position, one in enumerate(ids):
+        if one in seen:
+            raise DuplicateId.at(
+                schema.id,
+                "object_id",
+                position,
+                one,
+                f"is also the id of row {seen[one]}; each row of a batch has its own",
+            )
+        seen[one] = position
+
+
+def _computed(field: FieldSchema, columns: Columns, count: int) -> list[Any]:
+    assert field.compute is not None
+    function = field.compute.resolved(field.entity, field.name)
+    inputs = [columns[name] for name in field.compute.inputs]
+    if not inputs:
+        return [_call(field, function, (), position) for position in range(count)]
+    return [_call(field, function, values, position) for position, values in enumerate(zip(*inputs, strict=True))]
+
+
+def _call(field: FieldSchema, function: Callable[..., Any], values: Sequence[Any], position: int) -> Any:
+    try:
+        return function(*values)
+    except Exception as error:  # a user's function may raise anything
+        raise HeavenError(
+            f"{field.entity}.{field.name}, row {position}: computing it failed with {type(error).__name__}",
+            entity=field.entity,
+            field=field.name,
+            row=position,
+        ) from error

@@ -1,0 +1,86 @@
+"""Derived entities: rows computed from others when somebody asks, stored nowhere.
+
+    class Busy(Entity):
+        __derived__ = "my_package.busy:rows"      # or the function itself
+        title = field(ShortText)
+
+    def rows(view, hints):
+        for row in view.query("doc").where(...).execute().rows():
+            yield {"object_id": row["object_id"], "title": row["title"]}
+
+The function gets a `View` of the workspace and the query's `Hints`, and yields
+mappings; conditions, order, groups and limits are applied to them afterwards, so
+hints are only there to make fewer rows. A derived entity costs nothing at write
+time, and writing to it is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from heaven_core.errors import NotResolved
+from heaven_core.plan import Hints
+
+if TYPE_CHECKING:
+    from heaven_core.capabilities import CapabilityIndex
+    from heaven_core.plugin import ExtensionSpec
+    from heaven_core.query import Query
+    from heaven_core.schema import EntitySchema
+
+
+class EntityRecord(NamedTuple):
+    """An entity of the workspace: its schema, where each field lies, and the extension that brought it (or "")."""
+
+    schema: EntitySchema
+    placement: Mapping[str, Mapping[str, Any]]
+    owner: str
+
+
+class View:
+    """What a derived entity may read: the workspace's schema and, by query, its rows."""
+
+    def __init__(self, access: Any) -> None:
+        self._access = access
+
+    def entities(self) -> list[EntityRecord]:
+        """Every entity of the workspace, ordered by id."""
+        return self._access.entity_records()
+
+    def extensions(self) -> list[ExtensionSpec]:
+        """The active extensions."""
+        return self._access.core().extension_specs()
+
+    @property
+    def capabilities(self) -> CapabilityIndex:
+        """What the workspace's backends can do."""
+        return self._access.core().capabilities
+
+    def query(self, entity: Any) -> Query:
+        """A query that reads what the caller reads: inside a transaction, its own writes too."""
+        return self._access.query(entity)
+
+    def versions(self, entity: Any, ids: list[str]) -> list[int | None]:
+        """The version of each row, None for absent ones."""
+        return self._access.versions(entity, ids)
+
+
+def resolve_derive(schema: EntitySchema, cls: Any) -> Callable[[View, Hints], Iterable[Mapping[str, Any]]]:
+    """The function behind a derived entity; one that cannot be imported raises when the entity is read."""
+    given: Any = cls.__dict__.get("__derived__") if cls is not None else None
+    if given is not None and not isinstance(given, str):
+        return given
+    reference = schema.derived or ""
+
+    def late(view: View, hints: Hints) -> Iterable[Mapping[str, Any]]:
+        from heaven_core.plugin import resolve
+
+        try:
+            function: Any = resolve(reference)
+        except ImportError as error:
+            raise NotResolved(
+                f"entity {schema.id!r} is derived by {reference!r}, which cannot be imported here"
+            ) from error
+        return function(view, hints)
+
+    return late

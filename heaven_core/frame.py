@@ -1,0 +1,133 @@
+"""Result frames: the rows of an answer, kept as the engine gave them and converted when asked.
+
+`ids` and `rows()` are what most code needs; columns, scalars and tables of other
+libraries are made on demand. Conversions to Arrow live in `heaven_core.arrow`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from heaven_core.backend import Rows
+from heaven_core.codecs import DAMAGE, damaged, row_maker
+from heaven_core.errors import HeavenError, QueryError, UnknownField, did_you_mean
+from heaven_core.types import LogicalType
+
+RANK_COLUMNS = frozenset({"_score", "_distance"})
+
+
+class ResultFrame:
+    """An answer. Iterating gives dicts; `len` is the number of rows."""
+
+    __slots__ = ("_dtypes", "_rows")
+
+    def __init__(self, rows: Rows, dtypes: Mapping[str, LogicalType[Any]]) -> None:
+        self._rows = rows
+        self._dtypes = dtypes
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns that `rows()` has."""
+        return tuple(name for name in self._rows.names if name not in RANK_COLUMNS)
+
+    @property
+    def dtypes(self) -> Mapping[str, LogicalType[Any]]:
+        """The logical type of each column."""
+        return {name: self._dtypes[name] for name in self.columns if name in self._dtypes}
+
+    @property
+    def ids(self) -> list[str]:
+        """The object_id of each row, whatever was selected; empty for grouped answers."""
+        if not self._rows.names or self._rows.names[0] != "object_id":
+            return []
+        return [row[0] for row in self._rows.tuples]
+
+    @property
+    def scores(self) -> list[float] | None:
+        """BM25 scores (higher is better) or distances (smaller is nearer) by row; None for unranked answers."""
+        if not self._rows.names or self._rows.names[-1] not in RANK_COLUMNS:
+            return None
+        return [row[-1] for row in self._rows.tuples]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One plain dict per row; the caller may change them."""
+        rows = self._rows
+        if rows.make is not None:
+            return rows.make(rows.tuples)
+        names = self.columns
+        width = len(names)
+        tuples = rows.tuples if width == len(rows.names) else [row[:width] for row in rows.tuples]
+        return row_maker(names, rows.decoders[:width])(tuples)
+
+    def column(self, name: str) -> list[Any]:
+        """The values of one column.
+
+        Raises:
+            UnknownField: the answer has no such column.
+        """
+        names = self._rows.names
+        if name not in names:
+            raise UnknownField(f"the result has no column {name!r:.80}; {did_you_mean(name, names)}", field=name)
+        position = names.index(name)
+        code = self._rows.decoders[position]
+        values = [row[position] for row in self._rows.tuples]
+        if code is None:
+            return values
+        try:
+            return [None if value is None else code(value) for value in values]
+        except HeavenError:
+            raise
+        except DAMAGE as error:
+            raise damaged([name]) from error
+
+    def scalar(self) -> Any:
+        """The one value of an answer with one row and one column (beside object_id).
+
+        Raises:
+            QueryError: there are more, or none.
+        """
+        names = [name for name in self.columns if name != "object_id"] or list(self.columns)
+        if len(self) != 1 or len(names) != 1:
+            raise QueryError(f"scalar needs one row and one column; the result has {len(self)} and {len(names)}")
+        return self.column(names[0])[0]
+
+    def to_dict(self) -> dict[str, list[Any]]:
+        """Column name -> list of values."""
+        return {name: self.column(name) for name in self.columns}
+
+    def iter_batches(self, size: int = 1000) -> Iterator[list[dict[str, Any]]]:
+        """The rows as lists of at most `size` dicts."""
+        if size < 1:
+            raise QueryError("iter_batches takes a size of at least 1")
+        for start in range(0, len(self), size):
+            part = self._rows._replace(tuples=self._rows.tuples[start : start + size])
+            yield ResultFrame(part, self._dtypes).rows()
+
+    def to_arrow(self) -> Any:
+        """The answer as a `pyarrow.Table` with the columns' types. Needs the extra `arrow`."""
+        from heaven_core.arrow import to_arrow
+
+        return to_arrow(self)
+
+    def to_pandas(self) -> Any:
+        """The answer as a `pandas.DataFrame`. Needs pandas and the extra `arrow`."""
+        from heaven_core.arrow import to_pandas
+
+        return to_pandas(self)
+
+    def to_polars(self) -> Any:
+        """The answer as a `polars.DataFrame`. Needs polars and the extra `arrow`."""
+        from heaven_core.arrow import to_polars
+
+        return to_polars(self)
+
+    def __len__(self) -> int:
+        return len(self._rows.tuples)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows())
+
+    def __repr__(self) -> str:
+        count = len(self)
+        return f"<ResultFrame of {count} row{'' if count == 1 else 's'}: {', '.join(self.columns)}>"

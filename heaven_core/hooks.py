@@ -1,0 +1,193 @@
+"""Hooks: where active extensions take part in a workspace, by pluggy.
+
+Three kinds, each with its own rule:
+
+* *contribution* (`heaven_contribute`): at activation; strict and transactional.
+  An exception makes the extension failed and takes back what it had contributed.
+* *veto* (`heaven_before_write`): before a write takes the lock; an exception
+  aborts the write and reaches the caller.
+* *observer* (`heaven_after_commit`): after a commit; isolated. An exception is
+  recorded and logged, never raised. Writes of entities with `__observed__ = False`
+  are not shown to observers.
+
+No hook is called per row. Hooks are called in no promised order.
+
+Not here: one implementation by name (`heaven_core.registry`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import pluggy
+
+from heaven_core.errors import PluginError, did_you_mean
+from heaven_core.handlers import Compile
+from heaven_core.registry import Layer, Registration
+from heaven_core.registry import handler as make_handler
+
+PROJECT = "heavenbase"
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks an implementation: `@hookimpl def heaven_after_commit(self, commit): ...`."""
+
+
+class Write(NamedTuple):
+    """A write about to happen: `kind` is "upsert" or "delete"; `columns` is None for a delete."""
+
+    workspace: str
+    entity: str
+    kind: str
+    ids: Sequence[str]
+    columns: Any
+
+
+class Changed(NamedTuple):
+    """What a commit did to one entity."""
+
+    entity: str
+    inserted: tuple[str, ...]
+    updated: tuple[str, ...]
+    deleted: tuple[str, ...]
+
+
+class Commit(NamedTuple):
+    """A commit that has happened: its number and what it changed. Writes that changed nothing are not shown."""
+
+    workspace: str
+    lsn: int
+    changes: tuple[Changed, ...]
+
+
+class Registrar:
+    """What a contribution may register, for one workspace; everything is taken back if the extension fails."""
+
+    def __init__(self, layer: Layer, owner: str) -> None:
+        self._layer, self._owner = layer, owner
+        self.registrations: list[Registration] = []
+
+    def handler(self, dtype: Any, op: str, backend: str, strategy: Any, compile: Compile) -> None:
+        """Serve an operation on a type under a strategy of a backend type."""
+        made = make_handler(self._owner, dtype, op, backend, strategy, compile)
+        self.registrations.append(self._layer.put("handler", made.key, made))
+
+    def strategy(self, strategy: Any) -> None:
+        """Make a strategy known."""
+        self.registrations.append(self._layer.put("strategy", strategy.identifier, strategy))
+
+    def storage_profile(self, name: str, profile: Any) -> None:
+        """Say where fields go that say nothing themselves."""
+        self.registrations.append(self._layer.put("profile", name, profile))
+
+    def take_back(self) -> None:
+        """Undo everything."""
+        for registration in reversed(self.registrations):
+            registration.unregister()
+        self.registrations.clear()
+
+
+class Specs:
+    """The hooks, with their kinds. Names of arguments are part of the interface."""
+
+    @hookspec
+    def heaven_contribute(self, registrar: Registrar) -> None:
+        """Contribution: register handlers, strategies and storage profiles for this workspace."""
+
+    @hookspec
+    def heaven_before_write(self, write: Write) -> None:
+        """Veto: look at a checked write before it happens; raise to abort it."""
+
+    @hookspec
+    def heaven_after_commit(self, commit: Commit) -> None:
+        """Observer: learn of a commit; an exception is recorded and changes nothing."""
+
+
+KINDS = {"heaven_contribute": "contribution", "heaven_before_write": "veto", "heaven_after_commit": "observer"}
+"""The kind of each hook."""
+
+
+def new_manager() -> pluggy.PluginManager:
+    """A plugin manager with our specs and no plugins."""
+    manager = pluggy.PluginManager(PROJECT)
+    manager.add_hookspecs(Specs)
+    return manager
+
+
+def check_plugin(plugin: object) -> None:
+    """Refuse a plugin that implements an unknown hook or takes an unknown argument.
+
+    Raises:
+        PluginError: the message names the hook.
+    """
+    manager = new_manager()
+    try:
+        for name in (name for name in dir(plugin) if manager.parse_hookimpl_opts(plugin, name) is not None):
+            if name not in KINDS:
+                raise PluginError(f"{type(plugin).__name__}.{name} is no hook; {did_you_mean(name, KINDS)}")
+        manager.register(plugin)
+        manager.check_pending()
+    except pluggy.PluginValidationError as error:
+        raise PluginError(str(error).partition("\n")[0]) from error
+
+
+class Hooks:
+    """The hooks of one workspace."""
+
+    def __init__(self, workspace: str) -> None:
+        self._workspace = workspace
+        self._manager = new_manager()
+        self.failures: list[tuple[str, str, BaseException]] = []
+        """(extension, hook, exception) of observers that failed, oldest first, at most a thousand."""
+
+    def add(self, identifier: str, plugin: object, layer: Layer) -> Registrar:
+        """Register an extension's hooks and let it contribute, all or nothing."""
+        check_plugin(plugin)
+        self._manager.register(plugin, name=identifier)
+        registrar = Registrar(layer, identifier)
+        try:
+            for implementation in self._manager.hook.heaven_contribute.get_hookimpls():
+                if implementation.plugin is plugin:
+                    implementation.function(*([registrar] if implementation.argnames else []))
+        except Exception:
+            registrar.take_back()
+            self._manager.unregister(name=identifier)
+            raise
+        return registrar
+
+    def remove(self, identifier: str) -> None:
+        """Forget an extension's hooks."""
+        if self._manager.has_plugin(identifier):
+            self._manager.unregister(name=identifier)
+
+    @property
+    def vetoes(self) -> bool:
+        """Whether anybody wants to see writes before they happen."""
+        return bool(self._manager.hook.heaven_before_write.get_hookimpls())
+
+    @property
+    def observes(self) -> bool:
+        """Whether anybody wants to see commits."""
+        return bool(self._manager.hook.heaven_after_commit.get_hookimpls())
+
+    def before_write(self, write: Write) -> None:
+        """Ask everybody; the first exception aborts."""
+        self._manager.hook.heaven_before_write(write=write)
+
+    def after_commit(self, commit: Commit) -> None:
+        """Tell everybody, each on its own."""
+        for implementation in self._manager.hook.heaven_after_commit.get_hookimpls():
+            try:
+                implementation.function(*([commit] if implementation.argnames else []))
+            except Exception as error:  # noqa: BLE001  # an observer must not break a write that has happened
+                self._record(implementation.plugin_name, error)
+
+    def _record(self, identifier: str, error: Exception) -> None:
+        import logging
+
+        if len(self.failures) < 1000:
+            self.failures.append((identifier, "heaven_after_commit", error))
+        logging.getLogger("heavenbase.hooks").warning(
+            "extension %r failed to observe a commit of workspace %r", identifier, self._workspace, exc_info=error
+        )

@@ -1,0 +1,142 @@
+"""Placement: where each field of an entity lies, decided once at `register` and stored.
+
+In this order: what the field's `.store(...)` says, what a registered storage
+profile says, the default of its type. A field has one storing strategy in one
+backend and any number of index strategies beside it.
+
+Not here: the SQL or files that a layout becomes; that is the backend's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from heaven_core.backend import Column, Layout
+from heaven_core.errors import PlacementError, did_you_mean
+from heaven_core.ops import AGGREGATES, FILTERS, RANKS
+from heaven_core.plugin import describe
+from heaven_core.registry import Registries
+from heaven_core.schema import EntitySchema, FieldSchema, StoreChoice
+
+PRIMARY = "main"
+
+
+class Placed(NamedTuple):
+    """Where one field lies."""
+
+    backend: str
+    strategy: str
+    indexes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"backend": self.backend, "strategy": self.strategy, "indexes": list(self.indexes)}
+
+
+Placement = Mapping[str, Placed]
+
+
+def place(schema: EntitySchema, backends: Mapping[str, str], registries: Registries) -> dict[str, Placed]:
+    """Where each field goes; `backends` maps names to types.
+
+    Raises:
+        PlacementError: a field asks for what no configured backend can do.
+    """
+    return {field.name: _placed(schema, field, backends, registries) for field in schema.fields}
+
+
+def _placed(schema: EntitySchema, field: FieldSchema, backends: Mapping[str, str], registries: Registries) -> Placed:
+    choices = field.stores
+    if not choices and not schema.derived and field.name != "object_id":
+        choices = _profiled(field, backends, registries)
+    names = {choice.to for choice in choices if choice.to is not None}
+    if len(names) > 1:
+        raise PlacementError(f"{_where(field)}: one backend holds a field, not {' and '.join(sorted(names))}")
+    backend = names.pop() if names else PRIMARY
+    if backend not in backends:
+        raise PlacementError(f"{_where(field)}: there is no backend {backend!r}; {did_you_mean(backend, backends)}")
+    if backend != PRIMARY:
+        raise PlacementError(
+            f"{_where(field)}: fields beside the primary need the write protocol for several engines, "
+            f"which this version does not have; place the field in {PRIMARY!r}"
+        )
+    if any(choice.mirror for choice in choices):
+        raise PlacementError(f"{_where(field)}: a mirror is a copy in the primary, where the field lies already")
+    asked = [registries.strategy(choice.strategy) for choice in choices if choice.strategy is not None]
+    storing = list(dict.fromkeys(one.identifier for one in asked if one.stores))
+    indexes = tuple(dict.fromkeys(one.identifier for one in asked if not one.stores))
+    if len(storing) > 1:
+        raise PlacementError(f"{_where(field)}: one strategy stores a field, not {' and '.join(storing)}")
+    strategy = storing[0] if storing else default_strategy(field)
+    for one in (*storing, *indexes):
+        _check_offered(field, backend, backends[backend], one, registries)
+    return Placed(backend, strategy, indexes)
+
+
+def default_strategy(field: FieldSchema) -> str:
+    """The storing strategy of a field that says nothing."""
+    return "json" if field.dtype.kind in {"array", "json"} else "inline"
+
+
+def _profiled(field: FieldSchema, backends: Mapping[str, str], registries: Registries) -> Sequence[StoreChoice]:
+    """What the registered profiles say of a field that says nothing itself; the last registered answers first."""
+    for name, profile in reversed(list(registries.all("profile").items())):
+        try:
+            choice = profile(field, dict(backends))
+        except Exception as error:  # foreign code may raise anything
+            raise PlacementError(f"{_where(field)}: storage profile {name!r} failed: {describe(error)}") from error
+        if choice is None:
+            continue
+        if not isinstance(choice, StoreChoice):
+            raise PlacementError(
+                f"{_where(field)}: storage profile {name!r} gave a {type(choice).__name__}, "
+                "and a profile gives a StoreChoice or None"
+            )
+        return (choice,)
+    return ()
+
+
+def offered(field: FieldSchema, backend_type: str, registries: Registries) -> list[str]:
+    """The strategies under which the backend type has any operation for the field's type."""
+    known = registries.strategies()
+    return [one for one in known if _offers(field, backend_type, one, registries)]
+
+
+def _offers(field: FieldSchema, backend_type: str, strategy: str, registries: Registries) -> bool:
+    if field.dtype.kind == "bytes":
+        return strategy == "inline"
+    names = {op.name for op in (*FILTERS, *RANKS, *AGGREGATES)} | {op.name for op in registries.ops()}
+    return any(registries.handler(type(field.dtype), op, backend_type, strategy) for op in names)
+
+
+def _check_offered(field: FieldSchema, backend: str, backend_type: str, strategy: str, registries: Registries) -> None:
+    if not _offers(field, backend_type, strategy, registries):
+        raise PlacementError(
+            f"{_where(field)}: backend {backend!r} ({backend_type}) has no {strategy!r} for {field.dtype!r}; "
+            f"it has: {', '.join(offered(field, backend_type, registries))}"
+        )
+
+
+def _where(field: FieldSchema) -> str:
+    return f"{field.entity}.{field.name}"
+
+
+def layout_of(schema: EntitySchema, placement: Placement, backend: str, backend_type: str) -> Layout:
+    """What one backend stores of the entity."""
+    columns = [
+        Column(field, placement[field.name].strategy, placement[field.name].indexes)
+        for field in schema.fields
+        if placement[field.name].backend == backend or field.name == "object_id"
+    ]
+    return Layout(schema.id, backend, backend_type, columns)
+
+
+def placement_to_dict(placement: Placement) -> dict[str, Any]:
+    """The JSON form that is stored with the schema."""
+    return {name: placed.to_dict() for name, placed in placement.items()}
+
+
+def placement_from_dict(body: Mapping[str, Any]) -> dict[str, Placed]:
+    """The placement that `placement_to_dict` wrote."""
+    return {name: Placed(one["backend"], one["strategy"], tuple(one["indexes"])) for name, one in body.items()}

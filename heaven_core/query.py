@@ -1,0 +1,484 @@
+"""Queries: immutable descriptions of a question, in code or as JSON, equal to each other.
+
+`ws.query(Doc).where(Doc.year >= 2000).order_by("-year").limit(10)` and
+`ws.query_json(Doc, {"filter": {"year": {"$gte": 2000}}, "order": ["-year"], "limit": 10})`
+make the same `Query`; `to_dict()` gives the JSON. A query does nothing until
+`execute()`, `explain()`, `count()` or iteration.
+
+Not here: how it is answered (`heaven_core.plan`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from heaven_core.backend import DEFAULT_LIMITS, Limits, OrderBy
+from heaven_core.errors import InvalidType, InvalidValue, QueryError, UnknownField, UnknownKey, did_you_mean, shown
+from heaven_core.expr import (
+    Aggregate,
+    Expr,
+    FieldRef,
+    Ordering,
+    aggregate,
+    all_of,
+    as_expr,
+    check_nesting,
+    field_of,
+    from_filter,
+)
+from heaven_core.frame import RANK_COLUMNS
+from heaven_core.narrow import is_list, is_mapping
+from heaven_core.schema import EntitySchema, FieldSchema
+from heaven_core.types import Float, Integer, LogicalType, Refused
+
+if TYPE_CHECKING:
+    from heaven_core.explain import Explanation, Source
+    from heaven_core.frame import ResultFrame
+
+KEYS = ("filter", "select", "order", "limit", "offset", "near", "search", "aggregate", "group_by", "having")
+METRICS = ("cosine", "l2", "dot")
+MAX_TOP_K = 100_000
+MAX_ALIAS = 255
+
+
+class NearSpec:
+    """The nearest `top_k` rows to a vector."""
+
+    __slots__ = ("field", "metric", "query", "top_k")
+
+    def __init__(self, field: FieldSchema, query: list[float], top_k: int, metric: str) -> None:
+        self.field, self.query, self.top_k, self.metric = field, query, top_k, metric
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"field": self.field.name, "query": list(self.query), "top_k": self.top_k, "metric": self.metric}
+
+
+class SearchSpec:
+    """A ranked full-text search in some fields."""
+
+    __slots__ = ("fields", "query")
+
+    def __init__(self, query: str, fields: tuple[FieldSchema, ...]) -> None:
+        self.query, self.fields = query, fields
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form."""
+        return {"query": self.query, "fields": [field.name for field in self.fields]}
+
+
+class Query:
+    """A question about one entity. Every method returns a new query."""
+
+    __slots__ = (
+        "aggregates",
+        "filter",
+        "group",
+        "having_",
+        "limit_",
+        "limits_",
+        "near_",
+        "offset_",
+        "order",
+        "schema",
+        "search_",
+        "selected",
+        "source",
+    )
+
+    def __init__(self, source: Source, schema: EntitySchema) -> None:
+        self.source, self.schema = source, schema
+        self.filter: Expr | None = None
+        self.selected: tuple[str, ...] | None = None
+        self.order: tuple[OrderBy, ...] = ()
+        self.limit_: int | None = None
+        self.offset_ = 0
+        self.near_: NearSpec | None = None
+        self.search_: SearchSpec | None = None
+        self.group: tuple[str, ...] = ()
+        self.aggregates: tuple[tuple[str, Aggregate], ...] = ()
+        self.having_: Expr | None = None
+        self.limits_ = DEFAULT_LIMITS
+
+    def _copy(self) -> Query:
+        new = Query.__new__(Query)
+        new.source, new.schema, new.filter, new.selected = self.source, self.schema, self.filter, self.selected
+        new.order, new.limit_, new.offset_, new.near_ = self.order, self.limit_, self.offset_, self.near_
+        new.search_, new.group, new.aggregates = self.search_, self.group, self.aggregates
+        new.having_, new.limits_ = self.having_, self.limits_
+        return new
+
+    # building ----------------------------------------------------------------------------------------------------
+
+    def where(self, *conditions: Expr | Mapping[str, Any]) -> Query:
+        """Only rows that satisfy every condition, here and in earlier calls."""
+        new = self._copy()
+        if len(conditions) == 1 and self.filter is None:
+            new.filter = as_expr(self.schema, conditions[0])
+            return new
+        parts = [as_expr(self.schema, condition) for condition in conditions]
+        kept = [part for part in (self.filter, *parts) if part is not None]
+        new.filter = all_of(kept) if kept else None
+        return new
+
+    def near(self, field: Any, query: Any, top_k: int = 10, metric: str = "cosine") -> Query:
+        """The `top_k` rows nearest to `query` that satisfy the rest, nearest first.
+
+        Metrics: cosine (distance 1 - cos), l2 (Euclidean), dot (negative product).
+        """
+        target = field_of(self.schema, field)
+        if "vector" not in target.dtype.traits:
+            raise QueryError(f"{self.schema.id}.{target.name} is {target.dtype!r}; near needs a Vector field")
+        if metric not in METRICS:
+            raise QueryError(f"there is no metric {metric!r:.40}; {did_you_mean(metric, METRICS)}")
+        from heaven_core.matrix import check_query
+
+        vector = _argument(target, target.dtype, query, "near")
+        check_query(self.schema.id, target.name, vector, metric)
+        new = self._copy()
+        new.near_ = NearSpec(target, vector, _whole("top_k", top_k, 1, MAX_TOP_K), metric)
+        return new
+
+    def search(self, query: str, fields: Any = None) -> Query:
+        """Rows with at least one word of `query` in one of the fields, best BM25 first.
+
+        Without `fields`: those with a full-text index, or else every text field.
+        """
+        chosen = _search_fields(self.schema, fields)
+        text = _argument(chosen[0], None, query, "search")
+        new = self._copy()
+        new.search_ = SearchSpec(text, chosen)
+        return new
+
+    def select(self, *fields: Any) -> Query:
+        """Only these fields in the rows; `object_id` always comes along."""
+        names = [field_of(self.schema, field).name for field in _flat(fields)]
+        new = self._copy()
+        new.selected = tuple(dict.fromkeys(names))
+        return new
+
+    def order_by(self, *keys: Any, desc: bool = False) -> Query:
+        """Sort by fields (or names of aggregates): `"year"`, `"-year"`, `Doc.year.desc()`; nulls last."""
+        new = self._copy()
+        new.order = (*self.order, *(self._ordering(key, desc) for key in _flat(keys)))
+        return new
+
+    def _ordering(self, key: Any, desc: bool) -> OrderBy:
+        if isinstance(key, Ordering):
+            return OrderBy(key.name, key.desc)
+        if isinstance(key, str):
+            return OrderBy(key.removeprefix("-"), key.startswith("-") or desc)
+        return OrderBy(field_of(self.schema, key).name, desc)
+
+    def limit(self, count: int | None) -> Query:
+        """At most `count` rows; which ones is unspecified without an order."""
+        new = self._copy()
+        new.limit_ = None if count is None else _whole("limit", count, 0)
+        return new
+
+    def offset(self, count: int) -> Query:
+        """Skip `count` rows."""
+        new = self._copy()
+        new.offset_ = _whole("offset", count, 0)
+        return new
+
+    def group_by(self, *fields: Any) -> Query:
+        """One row per combination of these fields' values; null is a value of its own."""
+        new = self._copy()
+        for field in (field_of(self.schema, one) for one in _flat(fields)):
+            if "scalar" not in field.dtype.traits:
+                raise QueryError(
+                    f"{self.schema.id}.{field.name} is {field.dtype!r}; only scalar fields can be grouped by"
+                )
+            if field.name not in new.group:
+                new.group = (*new.group, field.name)
+        return new
+
+    def aggregate(self, /, **named: Any) -> Query:
+        """Named aggregates over the groups, or over all rows: `total=Doc.price.sum()`, `n="count"`."""
+        new = self._copy()
+        taken = dict(new.aggregates)
+        for alias, one in named.items():
+            if alias in self.schema.by_name or alias in taken or alias in RANK_COLUMNS:
+                raise QueryError(
+                    f"the aggregate {shown(alias)} has the name of a field or of another aggregate; call it differently"
+                )
+            if not 0 < len(alias) <= MAX_ALIAS or alias[0] in "-$" or not alias.isprintable():
+                raise QueryError(
+                    f"{shown(alias)} cannot name an aggregate; a name has 1 to {MAX_ALIAS} printable characters, "
+                    "the first of which is neither - nor $"
+                )
+            taken[alias] = self._aggregate(alias, one)
+        new.aggregates = tuple(taken.items())
+        return new
+
+    def _aggregate(self, alias: str, given: Any) -> Aggregate:
+        if isinstance(given, Aggregate):
+            if given.field is not None:
+                field_of(self.schema, FieldRef(given.field))
+            return given
+        if isinstance(given, str):
+            return aggregate(given, None)
+        if not is_mapping(given) or len(given) != 1:
+            form = "{'$sum': {'field': name}} or Doc.field.sum()"
+            raise QueryError(f"the aggregate {shown(alias)} is written {form}")
+        ((key, body),) = given.items()
+        if not isinstance(key, str) or not is_mapping(body):
+            raise QueryError(f"the aggregate {shown(alias)} is written {{'$sum': {{'field': name}}}}")
+        unknown = set(body) - {"field", "p"}
+        if unknown:
+            word = min(map(str, unknown))
+            raise UnknownKey(f"the aggregate {shown(alias)} has no {shown(word)}; {did_you_mean(word, ('field', 'p'))}")
+        field = None if body.get("field") is None else field_of(self.schema, body["field"])
+        return aggregate(key.removeprefix("$"), field, body.get("p"))
+
+    def having(self, condition: Expr | Mapping[str, Any]) -> Query:
+        """Only groups that satisfy the condition, a filter on group keys and aggregates' names."""
+        new = self._copy()
+        part = as_expr(groups_schema(self), condition)
+        kept = [one for one in (self.having_, part) if one is not None]
+        new.having_ = all_of(kept) if kept else None
+        return new
+
+    def limits(self, /, **bounds: Any) -> Query:
+        """Other bounds than the defaults: `deadline` (seconds), `max_rows`, `max_bytes`; None for none."""
+        unknown = set(bounds) - set(Limits._fields)
+        if unknown:
+            word = min(unknown)
+            raise UnknownKey(f"there is no bound {shown(word)}; {did_you_mean(word, Limits._fields)}")
+        for key, value in bounds.items():
+            kinds = (int, float) if key == "deadline" else int
+            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not value > 0):
+                number = "number" if key == "deadline" else "whole number"
+                raise QueryError(f"the bound {key!r} takes a positive {number} or None")
+        new = self._copy()
+        new.limits_ = self.limits_._replace(**bounds)
+        return new
+
+    # asking ------------------------------------------------------------------------------------------------------
+
+    def execute(self) -> ResultFrame:
+        """The answer.
+
+        Raises:
+            DeadlineExceeded, ResultTooLarge: a bound was passed; nothing is returned.
+            QueryError: the parts do not fit together.
+        """
+        return self.source.run_query(self)
+
+    def explain(self, *, analyze: bool = False) -> Explanation:
+        """How the question would be answered; with `analyze` it is, and times and rows are added."""
+        return self.source.explain_query(self, analyze=analyze)
+
+    def count(self) -> int:
+        """How many rows satisfy the conditions."""
+        if self.group or self.aggregates or self.near_ or self.search_:
+            return len(self.execute())
+        plain = self._copy()
+        plain.order, plain.selected, plain.limit_, plain.offset_ = (), None, None, 0
+        total: int = plain.aggregate(_count="count").execute().scalar()  # no field has such a name
+        rest = max(total - self.offset_, 0)
+        return rest if self.limit_ is None else min(rest, self.limit_)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.execute().rows())
+
+    # JSON --------------------------------------------------------------------------------------------------------
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON spec, from which `query_json` makes the same query; bounds are not part of it."""
+        spec: dict[str, Any] = {}
+        if self.filter is not None:
+            spec["filter"] = self.filter.to_dict()
+        if self.selected is not None:
+            spec["select"] = list(self.selected)
+        if self.order:
+            spec["order"] = [f"-{one.name}" if one.desc else one.name for one in self.order]
+        if self.limit_ is not None:
+            spec["limit"] = self.limit_
+        if self.offset_:
+            spec["offset"] = self.offset_
+        if self.near_ is not None:
+            spec["near"] = self.near_.to_dict()
+        if self.search_ is not None:
+            spec["search"] = self.search_.to_dict()
+        if self.group:
+            spec["group_by"] = list(self.group)
+        if self.aggregates:
+            spec["aggregate"] = {alias: one.to_dict() for alias, one in self.aggregates}
+        if self.having_ is not None:
+            spec["having"] = self.having_.to_dict()
+        return spec
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Query):
+            return NotImplemented
+        return (self.schema.id, self.to_dict(), self.limits_) == (other.schema.id, other.to_dict(), other.limits_)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<query on {self.schema.id!r}: {', '.join(self.to_dict()) or 'all rows'}>"
+
+
+def from_json(query: Query, spec: Any) -> Query:
+    """`query`, which is empty, with everything that a JSON spec says.
+
+    Raises:
+        QueryError: with the nearest right word for unknown keys, fields and operations.
+    """
+    if not is_mapping(spec):
+        raise QueryError(f"a query is a mapping with keys such as 'filter', not a {type(spec).__name__}")
+    check_nesting(spec)
+    for key in spec:
+        if key not in KEYS:
+            raise UnknownKey(f"{str(key)!r:.80} is no key of a query; {did_you_mean(key, KEYS)}")
+    given: dict[str, Any] = {key: value for key, value in spec.items() if value is not None}
+    for key, apply in _PARTS.items():
+        if key in given:
+            query = apply(query, given[key])
+    return query
+
+
+def _filter(query: Query, value: Any) -> Query:
+    condition = from_filter(query.schema, value)
+    return query if condition is None else query.where(condition)
+
+
+def _aggregate(query: Query, value: Any) -> Query:
+    if not is_mapping(value):
+        raise QueryError("'aggregate' takes a mapping from names to aggregates")
+    return query.aggregate(**{str(key): one for key, one in value.items()})
+
+
+_PARTS: dict[str, Callable[[Query, Any], Query]] = {
+    "filter": _filter,
+    "near": lambda query, value: query.near(**_body("near", value, ("field", "query"), ("top_k", "metric"))),
+    "search": lambda query, value: query.search(**_body("search", value, ("query",), ("fields",))),
+    "select": lambda query, value: query.select(*_names("select", value)),
+    "group_by": lambda query, value: query.group_by(*_names("group_by", value)),
+    "aggregate": _aggregate,
+    "having": lambda query, value: query.having(value),
+    "order": lambda query, value: query.order_by(*_names("order", value)),
+    "limit": lambda query, value: query.limit(value),
+    "offset": lambda query, value: query.offset(value),
+}
+"""How each key of a spec is applied; in an order in which each finds what it needs."""
+
+
+def _names(key: str, value: Any) -> Sequence[str]:
+    names = [value] if isinstance(value, str) else value
+    if not is_list(names) or not all(isinstance(name, str) for name in names):
+        raise QueryError(f"{key!r} takes a list of names")
+    return names
+
+
+def _body(key: str, value: Any, needed: tuple[str, ...], allowed: tuple[str, ...]) -> dict[str, Any]:
+    if not is_mapping(value):
+        raise QueryError(f"{key!r} takes a mapping with {', '.join(needed)}")
+    body: dict[str, Any] = {str(name): one for name, one in value.items()}
+    for name in body:
+        if name not in (*needed, *allowed):
+            raise UnknownKey(f"{key!r} has no key {name!r:.40}; {did_you_mean(name, (*needed, *allowed))}")
+    for name in needed:
+        if name not in body:
+            raise QueryError(f"{key!r} needs {name!r}")
+    return body
+
+
+def _whole(what: str, value: Any, least: int, most: int = 2**62) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise QueryError(f"{what} takes a whole number, not a {type(value).__name__}")
+    if not least <= value <= most:
+        raise QueryError(f"{what} takes a whole number from {least} to {most}")
+    return value
+
+
+def _flat(given: Sequence[Any]) -> Sequence[Any]:
+    """The arguments, or the one list that was given instead of them."""
+    if len(given) == 1 and is_list(given[0]):
+        return given[0]
+    return given
+
+
+def _argument(field: FieldSchema, dtype: LogicalType[Any] | None, value: Any, what: str) -> Any:
+    from heaven_core.types import check_text
+
+    try:
+        return check_text(value) if dtype is None else dtype.check_argument(value)
+    except Refused as refused:
+        kind = InvalidType if refused.wrong_type else InvalidValue
+        raise kind.at(field.entity, field.name, None, value, f"({what}) {refused.about(value)}") from None
+
+
+def _search_fields(schema: EntitySchema, given: Any) -> tuple[FieldSchema, ...]:
+    if given is not None:
+        several = _flat(given) if is_list(given) else (given,)
+        chosen = tuple(field_of(schema, one) for one in several)
+        for field in chosen:
+            if "fulltext" not in field.dtype.traits:
+                raise QueryError(f"{schema.id}.{field.name} is {field.dtype!r}; search needs text fields")
+    else:
+        texts = [field for field in schema.fields if "fulltext" in field.dtype.traits]
+        indexed = [field for field in texts if any(choice.strategy in _FULLTEXT for choice in field.stores)]
+        chosen = tuple(indexed or [field for field in texts if field.name != "name"] or texts)
+    if not chosen:
+        raise QueryError(f"entity {schema.id!r} has no text field to search in")
+    return chosen
+
+
+_FULLTEXT = {"inverted", "InvertedIndex", "fulltext"}
+
+
+def groups_schema(query: Query) -> EntitySchema:
+    """The group keys and aggregates of a query as the fields of a schema, for conditions on them."""
+    fields = [query.schema.field(name) for name in query.group]
+    fields += [FieldSchema(query.schema.id, alias, aggregate_type(one)) for alias, one in query.aggregates]
+    if not fields:
+        raise QueryError("having needs group_by or aggregate before it")
+    return EntitySchema(query.schema.id, tuple(fields))
+
+
+def aggregate_type(one: Aggregate) -> LogicalType[Any]:
+    """The logical type of an aggregate's result."""
+    from heaven_core.types import Json
+
+    if one.op == "count" or one.field is None:
+        return Integer()
+    if one.op in {"avg", "median", "percentile"}:
+        return Float()
+    return Json() if one.op == "value_counts" else one.field.dtype
+
+
+_NO_GROUP = "it is neither a group key nor an aggregate"
+
+
+def check_parts(query: Query) -> None:
+    """Refuse combinations that have no meaning.
+
+    Raises:
+        QueryError, UnknownField: they are named.
+    """
+    grouped = bool(query.group or query.aggregates)
+    if grouped and (query.near_ or query.search_ or query.selected):
+        raise QueryError(
+            "a grouped query has no near, search or select; filter with where, and name keys and aggregates"
+        )
+    if query.near_ and query.search_:
+        raise QueryError("near and search cannot be combined in one query in this version")
+    known = [*query.group, *(alias for alias, _ in query.aggregates)] if grouped else query.schema.names
+    for one in query.order:
+        if one.name not in known:
+            raise UnknownField(
+                f"cannot order by {one.name!r:.80}: {_NO_GROUP if grouped else 'no such field'}; "
+                f"{did_you_mean(one.name, known)}",
+                entity=query.schema.id,
+                field=one.name,
+            )
+        if one.name in query.schema.by_name and "scalar" not in query.schema.by_name[one.name].dtype.traits:
+            raise QueryError(
+                f"{query.schema.id}.{one.name} is {query.schema.by_name[one.name].dtype!r}, which has no order"
+            )
+        if any(alias == one.name and aggregate.op == "value_counts" for alias, aggregate in query.aggregates):
+            raise QueryError(f"cannot order by {one.name!r}: value_counts gives lists, which have no order")

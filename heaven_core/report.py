@@ -1,0 +1,75 @@
+"""Reports of a workspace's state: `check`, `repair` and `health` as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from heaven_core.backend import Finding
+
+if TYPE_CHECKING:
+    from heaven_core.core import WorkspaceCore
+
+
+class Report(NamedTuple):
+    """What `check` found, or what `repair` found and left: `ok` is True if nothing is wrong any more."""
+
+    ok: bool
+    findings: tuple[Finding, ...]
+    repaired: tuple[Finding, ...]
+    entities: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON data."""
+        return {
+            "ok": self.ok,
+            "entities": self.entities,
+            "findings": [one._asdict() for one in self.findings],
+            "repaired": [one._asdict() for one in self.repaired],
+        }
+
+
+class Health(NamedTuple):
+    """Whether the backends answer and which extensions failed."""
+
+    ok: bool
+    backends: dict[str, dict[str, Any]]
+    extensions: dict[str, str]
+    failures: tuple[dict[str, Any], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The state as JSON data."""
+        return {**self._asdict(), "failures": list(self.failures)}
+
+
+def make_report(core: WorkspaceCore, *, repair: bool) -> Report:
+    """Check a workspace, and mend what can be."""
+    found = tuple(core.findings(repair=False))
+    count = len(core.entity_records())
+    if not repair or not found:
+        return Report(not found, found, (), count)
+    core.findings(repair=True)
+    left = tuple(core.findings(repair=False))
+    return Report(not left, left, tuple(one for one in found if one not in left), count)
+
+
+def make_health(core: WorkspaceCore) -> Health:
+    """Ask every backend for something small."""
+    from heaven_core.errors import HeavenError
+
+    backends: dict[str, dict[str, Any]] = {}
+    failures: list[dict[str, Any]] = []
+    for name, backend in core.backends.items():
+        state: dict[str, Any] = {"type": core.types[name], "capabilities": sorted(backend.capabilities), "ok": True}
+        try:
+            if name == "main":
+                core.extension_rows()
+        except HeavenError as error:
+            state.update(ok=False, error=str(error))
+        backends[name] = state
+    activation = core.activation
+    extensions = {one.identifier: "active" for one in core.extension_specs()}
+    if activation is not None:
+        extensions.update(dict.fromkeys(activation.failures, "failed"))
+        failures.extend(failure.to_dict() for failure in activation.failures.values())
+    ok = not failures and all(state["ok"] for state in backends.values())
+    return Health(ok, backends, extensions, tuple(failures))

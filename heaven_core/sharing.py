@@ -1,0 +1,162 @@
+"""One core per workspace and process: opening counts a handle, the last close closes the engines.
+
+Also here: reading the `backends=` mapping, since two openings are the same
+workspace only if it says the same.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from heaven_core.activation import activate
+from heaven_core.core import WorkspaceCore
+from heaven_core.errors import ConfigError, WorkspaceClosed, WorkspaceConflict, shown
+from heaven_core.narrow import is_mapping
+from heaven_core.registry import registries
+
+_cores: dict[tuple[str, str], WorkspaceCore] = {}
+_guard = threading.RLock()
+
+
+def _after_fork() -> None:
+    """In the child: connections cannot be shared, so handles made before the fork refuse to work."""
+    global _guard  # the parent's lock may have been held
+    for core in _cores.values():
+        core.forked = True
+    _cores.clear()
+    _guard = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def acquire(
+    identifier: str, location: str, folder: Path | None, backends: Mapping[str, dict[str, Any]]
+) -> WorkspaceCore:
+    """The core of a workspace, opened if nobody has it open; counts a handle.
+
+    Raises:
+        WorkspaceConflict: it is open with other backends.
+    """
+    with _guard:
+        key = (identifier, location)
+        core = _cores.get(key)
+        if core is None:
+            core = WorkspaceCore(identifier, location, folder, backends)
+            try:
+                activate(core)
+                core.settle()
+            except BaseException:
+                core.close()
+                raise
+            _cores[key] = core
+        elif core.options != {name: dict(options) for name, options in backends.items()}:
+            raise WorkspaceConflict(
+                f"workspace {identifier!r} is open in this process with other backends; close it first, "
+                "or open it with the same ones"
+            )
+        core.handles += 1
+        return core
+
+
+def release(core: WorkspaceCore) -> None:
+    """One handle less; the last one closes the core."""
+    with _guard:
+        core.handles -= 1
+        if core.handles == 0 and not core.forked:
+            _cores.pop((core.id, core.location), None)
+            core.close()
+
+
+def drop(core: WorkspaceCore) -> None:
+    """Remove everything, if this is the only handle.
+
+    Raises:
+        WorkspaceConflict: others are open.
+    """
+    with _guard:
+        if core.handles > 1:
+            raise WorkspaceConflict(
+                f"workspace {core.id!r} has {core.handles - 1} other open handles; close them first"
+            )
+        core.handles = 0
+        _cores.pop((core.id, core.location), None)
+        core.destroy()
+
+
+def normalised(backends: Any) -> dict[str, dict[str, Any]]:
+    """Backends as a mapping from name to options, types in canonical form, `path` as `database`.
+
+    Raises:
+        ConfigError: a name or an entry that cannot be used.
+    """
+    from heaven_core.names import check_identifier
+
+    if not is_mapping(backends):
+        raise ConfigError(
+            f"backends is a mapping such as {{'main': {{'type': 'sqlite'}}}}, not a {type(backends).__name__}"
+        )
+    made: dict[str, dict[str, Any]] = {}
+    for name, given in backends.items():
+        check_identifier(name, "backend name")
+        entry: Any = {"type": given} if isinstance(given, str) else given
+        if not is_mapping(entry) or not isinstance(entry.get("type"), str):
+            raise ConfigError(f"backend {name!r} is written {{'type': 'sqlite', ...}}")
+        options: dict[str, Any] = dict(entry)
+        options["type"] = registries().backend(options["type"]).name
+        if "path" in options:
+            if "database" in options:
+                raise ConfigError(f"backend {name!r} has both 'path' and 'database', which mean the same")
+            options["database"] = options.pop("path")
+        if "database" in options:
+            options["database"] = _file(name, options["database"])
+        made[str(name)] = options
+    return made
+
+
+def _file(backend: str, location: Any) -> str:
+    if location == ":memory:":
+        raise ConfigError(f"backend {backend!r}: a database in memory is type 'inmem', not a file")
+    return str(absolute_path(location, f"backend {backend!r}: 'database'"))
+
+
+def absolute_path(given: Any, what: str) -> Path:
+    """The path that a user gave, from the root; a leading `~` is the home folder.
+
+    Raises:
+        ConfigError: it can be no path on this machine.
+    """
+    try:
+        path = Path(given).expanduser().absolute()
+        usable = b"\0" not in os.fsencode(path)
+    except (TypeError, ValueError, RuntimeError):  # of another type; lone surrogates; a home that nobody has
+        usable = False
+    if not usable:
+        raise ConfigError(f"{what} is no path: {shown(given)}")
+    return path  # pyright: ignore[reportPossiblyUnboundVariable]
+
+
+def resolved(path: Path) -> str:
+    """Where `path` leads, links followed; a link that leads to itself stays, and opening it says so."""
+    try:
+        return str(path.resolve())
+    except (OSError, RuntimeError):
+        return str(path)
+
+
+def check_usable(core: WorkspaceCore | None, identifier: str) -> WorkspaceCore:
+    """The core of a handle that is open in this process.
+
+    Raises:
+        WorkspaceClosed: it was closed, or comes from another process.
+    """
+    if core is None:
+        raise WorkspaceClosed(f"workspace {identifier!r} was closed; open it again with HeavenBase({identifier!r})")
+    raise WorkspaceClosed(
+        f"workspace {identifier!r} was opened before this process was forked; open it again in the new process"
+    )

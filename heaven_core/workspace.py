@@ -1,0 +1,338 @@
+"""The workspace: `HeavenBase("demo")`, what users hold in their hands.
+
+Opening finds or makes the workspace at its location; closing the last handle of a
+process closes the engines. Rows are read and written through the methods of
+`heaven_core.access.Access`, which a transaction has too.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from heaven_core import config
+from heaven_core.access import Access, Writer
+from heaven_core.core import WorkspaceCore
+from heaven_core.errors import ConfigError, TransactionError, did_you_mean
+from heaven_core.names import check_identifier
+from heaven_core.placement import PRIMARY
+from heaven_core.sharing import absolute_path, acquire, check_usable, drop, normalised, release, resolved
+
+if TYPE_CHECKING:
+    from heaven_core.capabilities import CapabilityIndex
+    from heaven_core.entity import Entity
+    from heaven_core.plugin import ExtensionSpec
+    from heaven_core.report import Health, Report
+    from heaven_core.schema_diff import SchemaDiff
+
+PRESETS: dict[str, dict[str, dict[str, Any]]] = {
+    "debug": {PRIMARY: {"type": "inmem"}},
+    "local": {PRIMARY: {"type": "sqlite"}},
+}
+"""Backends by preset: `debug` keeps everything in memory, `local` in one SQLite file."""
+
+
+class HeavenBase(Access):
+    """A workspace: entities with typed fields, each field in the engine that serves it, one query over all.
+
+    preset: "local" (the default: one folder per workspace under the user's data
+        folder, or under `HEAVENBASE_HOME`) or "debug" (in memory).
+    backends: name -> {"type": ..., options}; over a preset, by name.
+    path: the workspace's own folder.
+
+    Handles of one workspace in one process share its engines; each is closed for
+    itself. Use it as a context manager, or call `close`.
+
+    Raises:
+        InvalidName: the id breaks the naming rules.
+        ConfigError, UnknownPlugin: preset or backends that cannot be used.
+        WorkspaceConflict: it is open in this process with other backends.
+        StorageError: the location cannot be used.
+    """
+
+    def __init__(
+        self,
+        id: str,  # the word of the interface
+        *,
+        preset: str | None = None,
+        backends: Mapping[str, Any] | None = None,
+        path: str | Path | None = None,
+    ) -> None:
+        self.id = check_identifier(id, "workspace id")
+        self._core: WorkspaceCore | None = None
+        chosen = _backends(preset, backends)
+        location, folder = _location(self.id, chosen, path)
+        self._core = acquire(self.id, location, folder, chosen)
+        self._finalizer = weakref.finalize(self, release, self._core)
+        self._finalizer.atexit = True
+
+    # the handle --------------------------------------------------------------------------------------------------
+
+    def core(self) -> WorkspaceCore:
+        core = self._core
+        if core is None or core.forked:
+            core = check_usable(core, self.id)
+        return core
+
+    def close(self) -> None:
+        """Close this handle; the last one of the process closes the engines. A second call does nothing."""
+        if self._core is not None:
+            self._core = None
+            self._finalizer()
+
+    def drop(self) -> None:
+        """Remove the workspace with everything in it, and close the handle.
+
+        Raises:
+            WorkspaceConflict: other handles are open.
+        """
+        drop(self.core())
+        self._finalizer.detach()
+        self._core = None
+
+    @property
+    def folder(self) -> Path | None:
+        """The workspace's own folder, where engines without a location of their own write; None in memory."""
+        return self.core().folder
+
+    def __enter__(self) -> Self:
+        self.core()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        if self._core is None:
+            return f"<HeavenBase {self.id!r}, closed>"
+        kinds = ", ".join(f"{name}={kind}" for name, kind in self._core.types.items())
+        return f"<HeavenBase {self.id!r}: {kinds}>"
+
+    # reading and writing -----------------------------------------------------------------------------------------
+
+    def _reading(self) -> Any:
+        return None
+
+    @contextmanager
+    def _writing(self) -> Generator[Writer]:
+        core = self.core()
+        if threading.get_ident() in core.threads:
+            raise TransactionError("a transaction of this workspace is open in this thread; write through it")
+        tx = core.primary.begin()
+        writer = Writer(core, tx)
+        try:
+            yield writer
+            lsn = tx.lsn if tx.locked else 0
+            tx.commit()
+        except BaseException:
+            tx.rollback()
+            raise
+        _tell(core, writer, lsn)
+
+    @contextmanager
+    def transaction(self, exclusive: bool = False) -> Generator[Transaction]:
+        """Several reads and writes as one: committed at the end of the block, undone by an exception.
+
+        The object has the workspace's own methods; it belongs to this thread, reads its
+        own writes and cannot be nested. Calls on the workspace inside the block are not
+        part of it. With `exclusive` the writers' lock is taken first, so what is read
+        inside stays true until the commit; else at the first write.
+        """
+        core = self.core()
+        thread = threading.get_ident()
+        if thread in core.threads:
+            raise TransactionError("a transaction is open in this thread already; transactions cannot be nested")
+        writer = Writer(core, core.primary.begin(exclusive=exclusive))
+        transaction = Transaction(self, writer)
+        core.threads.add(thread)
+        try:
+            if exclusive:
+                core.catch_up(writer.tx)
+            yield transaction
+            lsn = writer.tx.lsn if writer.tx.locked else 0
+            writer.tx.commit()
+        except BaseException:
+            writer.tx.rollback()
+            raise
+        finally:
+            core.threads.discard(thread)
+            transaction.end()
+        _tell(core, writer, lsn)
+
+    # schema ------------------------------------------------------------------------------------------------------
+
+    def register(self, *entities: type[Entity]) -> Any:
+        """Make entities exist in the workspace; for one that does, apply what its class adds.
+
+        Returns the difference to what was there (a list for several), which is empty
+        where nothing was. All of them are registered, or none.
+
+        Raises:
+            SchemaConflict: a class differs by more than additions.
+            PlacementError: no configured backend can hold a field as asked.
+        """
+        if not entities:
+            raise TypeError("register takes at least one entity class")
+        core = self.core()
+        if threading.get_ident() in core.threads:
+            raise TransactionError("entities cannot be registered inside a transaction; register them before it")
+        diffs: list[SchemaDiff] = core.register(entities)
+        return diffs[0] if len(diffs) == 1 else diffs
+
+    def enable_extension(self, identifier: str) -> ExtensionSpec:
+        """Make an extension active here: its entities are registered and its hooks called. Returns its spec.
+
+        Enabling an active one changes nothing.
+
+        Raises:
+            UnknownPlugin: no such extension.
+            PluginLoadError: it is broken; the message says at which stage.
+        """
+        core = self.core()
+        assert core.activation is not None
+        if threading.get_ident() in core.threads:
+            raise TransactionError("extensions cannot be enabled inside a transaction; enable them before it")
+        with core.activation.lock:
+            return core.activation.enable(identifier)
+
+    def extensions(self) -> list[ExtensionSpec]:
+        """The active extensions, in order of activation."""
+        return self.core().extension_specs()
+
+    @property
+    def capabilities(self) -> CapabilityIndex:
+        """What this workspace's backends can do; may be called, which changes nothing."""
+        return self.core().capabilities
+
+    # care --------------------------------------------------------------------------------------------------------
+
+    def check(self) -> Report:
+        """Whether everything stored is consistent; changes nothing."""
+        from heaven_core.report import make_report
+
+        return make_report(self.core(), repair=False)
+
+    def repair(self) -> Report:
+        """Mend what follows from other data; never invents any. The report says what was found and mended."""
+        from heaven_core.report import make_report
+
+        return make_report(self.core(), repair=True)
+
+    def health(self) -> Health:
+        """Whether every backend answers and every extension is active; quick."""
+        from heaven_core.report import make_health
+
+        return make_health(self.core())
+
+
+class Transaction(Access):
+    """An open transaction: the workspace's reads and writes, together or not at all."""
+
+    def __init__(self, workspace: HeavenBase, writer: Writer) -> None:
+        self._workspace: HeavenBase | None = workspace
+        self._writer = writer
+        self._thread = threading.get_ident()
+
+    def core(self) -> WorkspaceCore:
+        if self._workspace is None:
+            raise TransactionError("this transaction has ended; use the workspace, or open another")
+        if threading.get_ident() != self._thread:
+            raise TransactionError("a transaction belongs to the thread that opened it")
+        return self._workspace.core()
+
+    def end(self) -> None:
+        """No method works any more."""
+        self._workspace = None
+
+    def _reading(self) -> Any:
+        self.core()
+        return self._writer.tx
+
+    @contextmanager
+    def _writing(self) -> Generator[Writer]:
+        self.core()
+        yield self._writer
+
+    def __repr__(self) -> str:
+        return f"<transaction, {'open' if self._workspace is not None else 'ended'}>"
+
+
+def workspace_exists(id: str, path: str | Path | None = None) -> bool:
+    """Whether `HeavenBase(id, path=path)` would find a workspace rather than make one; touches nothing.
+
+    Raises:
+        InvalidName: the id breaks the naming rules.
+    """
+    _, folder = _location(check_identifier(id, "workspace id"), _backends(None, None), path)
+    assert folder is not None
+    try:
+        return (folder / f"{PRIMARY}.db").stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # something is there that cannot be looked at; opening it says why
+        return True
+
+
+def workspace_ids() -> list[str]:
+    """The ids of the workspaces in the usual place, in order; those with a path of their own are not known."""
+    root = config.home() / "workspaces"
+    return sorted(one.parent.name for one in root.glob(f"*/{PRIMARY}.db"))
+
+
+def _tell(core: WorkspaceCore, writer: Writer, lsn: int) -> None:
+    """Show a commit to the observers."""
+    if writer.changes and core.hooks is not None and core.hooks.observes:
+        from heaven_core.hooks import Commit
+
+        core.hooks.after_commit(Commit(core.id, lsn, tuple(writer.changes)))
+
+
+def _backends(preset: str | None, backends: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """The backends to open; a primary is added where none is given."""
+    if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"there is no preset {preset!r:.40}; {did_you_mean(preset, PRESETS)}")
+    base = PRESETS[preset or "local"] if preset is not None or backends is None else {}
+    chosen = {**normalised(base), **normalised({} if backends is None else backends)}
+    return _with_primary(chosen)
+
+
+def _with_primary(chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    from heaven_core.registry import registries
+
+    main = chosen.get(PRIMARY)
+    if main is not None and registries().backend(main["type"]).primary:
+        return chosen
+    if main is not None:
+        raise ConfigError(
+            f"backend 'main' is the primary, and type {main['type']!r} cannot be one; "
+            "call it by another name, and a SQLite primary is added"
+        )
+    import logging
+
+    logging.getLogger("heavenbase").info("a SQLite primary was added to the workspace: none was configured")
+    return {PRIMARY: {"type": "sqlite"}, **chosen}
+
+
+def _location(
+    identifier: str, backends: Mapping[str, dict[str, Any]], path: str | Path | None
+) -> tuple[str, Path | None]:
+    """What tells this workspace from others, and its folder (None if nothing may be written)."""
+    main = backends[PRIMARY]
+    if path is not None:
+        folder = absolute_path(path, "the workspace's path")
+    elif "database" in main:
+        folder = Path(main["database"] + ".d")
+    elif all(options["type"] == "inmem" for options in backends.values()):
+        return "memory", None
+    else:
+        folder = config.home() / "workspaces" / identifier
+    if main["type"] == "inmem":
+        return f"memory:{folder}", folder
+    return resolved(Path(main.get("database", folder))), folder
