@@ -1,0 +1,512 @@
+"""The memory engine: rows as dicts, replaced whole and never changed, so readers need no lock.
+
+A transaction keeps its writes in an overlay that only it sees; commit applies the
+overlay at once. Writers are serialised by one lock, taken with the LSN.
+
+Not here: evaluation of a scan (`heaven_core.evaluate`).
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from heaven_core.backend import (
+    BackendConfig,
+    Batch,
+    Change,
+    Fetch,
+    Finding,
+    Layout,
+    Limits,
+    Locate,
+    Request,
+    Rows,
+    Scan,
+    Written,
+)
+from heaven_core.errors import (
+    BackendBusy,
+    ConfigError,
+    TransactionError,
+    UniqueViolation,
+    WorkspaceClosed,
+    did_you_mean,
+)
+from heaven_core.evaluate import Clock, answer, order_rows, row_test, scan, select
+from heaven_core.handlers import AllOf, QueryFragment, Where
+from heaven_core.schema import FieldSchema
+from heaven_core.types import canonical_json, copied
+
+Row = dict[str, Any]
+LOCK_WAIT_S = 30.0
+
+
+class EqualityIndex:
+    """Which ids have a value: for `eq`, `in` and uniqueness."""
+
+    def __init__(self) -> None:
+        self._ids: dict[Any, set[str]] = {}
+
+    def add(self, value: Any, object_id: str) -> None:
+        """Note that the row has the value."""
+        self._ids.setdefault(value, set()).add(object_id)
+
+    def remove(self, value: Any, object_id: str) -> None:
+        """Forget it."""
+        found = self._ids[value]
+        found.discard(object_id)
+        if not found:
+            del self._ids[value]
+
+    def find(self, value: Any) -> set[str]:
+        """The ids with this value."""
+        return self._ids.get(value, set())
+
+    def entries(self) -> set[tuple[Any, str]]:
+        """Everything in it, for checks."""
+        return {(value, one) for value, ids in self._ids.items() for one in ids}
+
+
+class SuffixList:
+    """Reversed texts in order, so that the texts with an ending lie side by side."""
+
+    def __init__(self) -> None:
+        self._entries: list[tuple[str, str]] = []
+
+    def add(self, value: str, object_id: str) -> None:
+        """Note that the row has the text."""
+        insort(self._entries, (value[::-1], object_id))
+
+    def remove(self, value: str, object_id: str) -> None:
+        """Forget it."""
+        entry = (value[::-1], object_id)
+        del self._entries[bisect_left(self._entries, entry)]
+
+    def find(self, ending: str) -> list[str]:
+        """The ids whose text ends so."""
+        wanted = ending[::-1]
+        found: list[str] = []
+        for position in range(bisect_left(self._entries, (wanted, "")), len(self._entries)):
+            text, object_id = self._entries[position]
+            if not text.startswith(wanted):
+                break
+            found.append(object_id)
+        return found
+
+    def entries(self) -> set[tuple[str, str]]:
+        """Everything in it, for checks."""
+        return {(text[::-1], object_id) for text, object_id in self._entries}
+
+
+class Table:
+    """One entity: its rows by id, and the indexes that its layout asks for."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.rows: dict[str, Row] = {}
+        self.version = 0
+        self.matrices: dict[tuple[str, int], tuple[int, Any, dict[str, int]]] = {}
+        self.indexes: dict[str, EqualityIndex] = {}
+        self.suffixes: dict[str, SuffixList] = {}
+        self.reindex()
+
+    def reindex(self) -> None:
+        """Build every index anew from the rows."""
+        scalar = [column for column in self.layout.columns if column.field.index or column.field.unique]
+        self.indexes = {column.name: EqualityIndex() for column in scalar}
+        self.suffixes = {
+            column.name: SuffixList() for column in self.layout.columns if "suffix-index" in column.indexes
+        }
+        for row in self.rows.values():
+            self._note(row)
+
+    def put(self, row: Row) -> None:
+        """Insert or replace a row."""
+        self.drop(row["object_id"])
+        self.rows[row["object_id"]] = row
+        self._note(row)
+        self.version += 1
+
+    def drop(self, object_id: str) -> None:
+        """Remove a row if it is there."""
+        row = self.rows.pop(object_id, None)
+        if row is None:
+            return
+        for name, index in (*self.indexes.items(), *self.suffixes.items()):
+            if row[name] is not None:
+                index.remove(row[name], object_id)
+        self.version += 1
+
+    def _note(self, row: Row) -> None:
+        for name, index in (*self.indexes.items(), *self.suffixes.items()):
+            if row.get(name) is not None:
+                index.add(row[name], row["object_id"])
+
+    def matrix(self, name: str, dim: int) -> tuple[Any, dict[str, int]]:
+        """A field's vectors of `dim` numbers as a matrix and the position of each id, built once per version."""
+        from heaven_core.matrix import Matrix
+
+        version = self.version
+        kept = self.matrices.get((name, dim))
+        if kept is not None and kept[0] == version:
+            return kept[1], kept[2]
+        ids = sorted(object_id for object_id, row in list(self.rows.items()) if len(row.get(name) or ()) == dim)
+        matrix = Matrix(ids, [self.rows[one][name] for one in ids])
+        positions = {object_id: position for position, object_id in enumerate(ids)}
+        self.matrices[name, dim] = (version, matrix, positions)
+        return matrix, positions
+
+
+class MemoryTransaction:
+    """An overlay of changes: per entity, id -> new row, or None for deleted."""
+
+    def __init__(self, backend: MemoryBackend) -> None:
+        self._backend = backend
+        self._lsn = 0
+        self.changes: dict[str, dict[str, Row | None]] = {}
+        self.undo: list[Callable[[], None]] = []
+        self._bumps = 0
+        self._open = True
+
+    @property
+    def locked(self) -> bool:
+        return self._lsn > 0
+
+    @property
+    def lsn(self) -> int:
+        if not self._open:
+            raise TransactionError("this transaction has ended")
+        if not self._lsn:
+            self._backend.take_writer()
+            self._lsn = self._backend.last_lsn + 1
+        return self._lsn
+
+    @property
+    def epoch(self) -> int:
+        return self._backend.epoch + self._bumps
+
+    def bump_epoch(self) -> None:
+        self._bumps += 1
+
+    def commit(self) -> None:
+        if self._open and self._lsn:
+            self._backend.apply(self.changes, self._lsn, self._bumps)
+        self._end()
+
+    def rollback(self) -> None:
+        if self._open:
+            for undo in reversed(self.undo):
+                undo()
+        self._end()
+
+    def _end(self) -> None:
+        if self._open and self._lsn:
+            self._backend.release_writer()
+        self._open = False
+
+
+class MemoryBackend:
+    """All entities of one workspace in this process's memory."""
+
+    capabilities = frozenset({"primary", "transactions", "vectors", "fulltext"})
+
+    def __init__(self, config: BackendConfig) -> None:
+        if config.options:
+            word = min(map(str, config.options))
+            raise ConfigError(
+                f"backend {config.name!r} of type inmem takes no option {word!r}; {did_you_mean(word, ())}"
+            )
+        self.name, self.type = config.name, "inmem"
+        self.tables: dict[str, Table] = {}
+        self._closed = False
+        self.last_lsn = 0
+        self.epoch = 0
+        self._writer = threading.Lock()
+        self._data = threading.RLock()
+
+    # transactions ----------------------------------------------------------------------------------------------
+
+    def begin(self, *, exclusive: bool = False) -> MemoryTransaction:
+        tx = MemoryTransaction(self)
+        if exclusive:
+            _ = tx.lsn
+        return tx
+
+    def take_writer(self) -> None:
+        """Wait for the writers' lock."""
+        if not self._writer.acquire(timeout=LOCK_WAIT_S):
+            raise BackendBusy(f"backend {self.name!r}: another transaction has been writing for {LOCK_WAIT_S:.0f} s")
+
+    def release_writer(self) -> None:
+        """Let the next writer in."""
+        self._writer.release()
+
+    def _table(self, layout: Layout) -> Table:
+        try:
+            return self.tables[layout.entity]
+        except KeyError:
+            raise self._gone() from None
+
+    def _gone(self) -> WorkspaceClosed:
+        return WorkspaceClosed(f"backend {self.name!r}: the workspace was closed while this was going on")
+
+    def apply(self, changes: dict[str, dict[str, Row | None]], lsn: int, bumps: int) -> None:
+        """Make a transaction's overlay visible, all at once."""
+        with self._data:
+            if self._closed:
+                raise self._gone()
+            for entity, rows in changes.items():
+                table = self.tables.get(entity)
+                if table is None:
+                    continue
+                for object_id, row in rows.items():
+                    if row is None:
+                        table.drop(object_id)
+                    else:
+                        table.put(row)
+            self.last_lsn = lsn
+            self.epoch += bumps
+
+    # schema ----------------------------------------------------------------------------------------------------
+
+    def ddl(self, change: Change, tx: MemoryTransaction) -> None:
+        layout = change.after or change.before
+        assert layout is not None
+        before = self.tables.get(layout.entity)
+        with self._data:
+            if change.after is None:
+                self.tables.pop(layout.entity, None)
+            else:
+                table = Table(change.after)
+                if before is not None:
+                    defaults = {column.name: None for column in change.after.columns}
+                    table.rows = {key: {**defaults, **row} for key, row in before.rows.items()}
+                    table.reindex()
+                self.tables[layout.entity] = table
+        tx.undo.append(lambda: self._put_back(layout.entity, before))
+
+    def _put_back(self, entity: str, before: Table | None) -> None:
+        with self._data:
+            if before is None:
+                self.tables.pop(entity, None)
+            else:
+                self.tables[entity] = before
+
+    # writes ----------------------------------------------------------------------------------------------------
+
+    def write(self, layout: Layout, batch: Batch, tx: MemoryTransaction) -> Written:
+        lsn = tx.lsn
+        table = self._table(layout)
+        overlay = tx.changes.setdefault(layout.entity, {})
+        names = layout.names
+        inserted: list[int] = []
+        updated: list[int] = []
+        made: dict[str, Row] = {}
+        columns = [_kept(column.field, batch.columns[column.name]) for column in layout.columns]
+        for position, values in enumerate(zip(*columns, strict=True)):
+            row: Row = dict(zip(names, values, strict=True))
+            object_id = row["object_id"]
+            before = overlay[object_id] if object_id in overlay else table.rows.get(object_id)
+            if before is not None and all(_same(before[name], row[name]) for name in names):
+                continue
+            (inserted if before is None else updated).append(position)
+            row["_v"] = lsn
+            made[object_id] = row
+        self._check_unique(table, overlay, made, batch)
+        overlay.update(made)
+        return Written(inserted, updated, len(batch.ids) - len(inserted) - len(updated))
+
+    def _check_unique(self, table: Table, overlay: dict[str, Row | None], made: dict[str, Row], batch: Batch) -> None:
+        for column in table.layout.columns:
+            if not column.field.unique:
+                continue
+            name = column.name
+            index = table.indexes[name]
+            taken = {row[name] for one, row in overlay.items() if row is not None and one not in made}
+            for object_id, row in made.items():
+                value = row[name]
+                if value is None:
+                    continue
+                if value in taken or any(one not in overlay and one not in made for one in index.find(value)):
+                    position = list(batch.ids).index(object_id)
+                    raise UniqueViolation.at(
+                        table.layout.entity, name, position, value, "is taken by another row; the field is unique"
+                    )
+                taken.add(value)
+
+    def delete(self, layout: Layout, ids: Sequence[str], tx: MemoryTransaction) -> list[str]:
+        _ = tx.lsn
+        table = self._table(layout)
+        overlay = tx.changes.setdefault(layout.entity, {})
+        gone: list[str] = []
+        for object_id in ids:
+            present = overlay[object_id] is not None if object_id in overlay else object_id in table.rows
+            if present:
+                overlay[object_id] = None
+                gone.append(object_id)
+        return gone
+
+    # reads -----------------------------------------------------------------------------------------------------
+
+    def run(self, request: Request, tx: MemoryTransaction | None = None) -> Rows:
+        if isinstance(request, Locate):
+            return self._located(request, tx)
+        if isinstance(request, Fetch):
+            return self._fetched(request, tx)
+        table = self._table(request.layout)
+        overlay = None if tx is None else tx.changes.get(request.layout.entity)
+        if overlay:
+            return scan(request, _merged(table, overlay), everything=lambda: _merged(table, overlay))
+        if request.near is not None and request.group is None:
+            return self._nearest(request, table)
+        return scan(request, self._candidates(table, request.where), everything=lambda: self._all(table))
+
+    def _all(self, table: Table) -> list[Row]:
+        with self._data:
+            return list(table.rows.values())
+
+    def _candidates(self, table: Table, where: Where | None) -> list[Row]:
+        """Rows that may match: through an index where the condition offers one, else all."""
+        with self._data:
+            ids = _through_index(table, where)
+            if ids is None:
+                return list(table.rows.values())
+            return [table.rows[one] for one in ids if one in table.rows]
+
+    def _nearest(self, request: Scan, table: Table) -> Rows:
+        near = request.near
+        assert near is not None
+        with self._data:
+            matrix, positions = table.matrix(near.field.name, len(near.query))
+        within: list[int] | None = None
+        if request.where is not None:
+            found = select(self._candidates(table, request.where), row_test(request.where), Clock(request.limits))
+            within = sorted(positions[row["object_id"]] for row in found if row["object_id"] in positions)
+        pairs = matrix.nearest(near.query, near.top_k, near.metric, within)
+        with self._data:
+            rows = [(table.rows.get(matrix.ids[position]), distance) for position, distance in pairs]
+        kept = [(row, distance) for row, distance in rows if row is not None]
+        if request.order:
+            kept = order_rows(
+                sorted(kept, key=lambda pair: pair[0]["object_id"]), request.order, lambda pair, key: pair[0][key]
+            )
+        return answer(request, [row for row, _ in kept], [distance for _, distance in kept])
+
+    def _fetched(self, request: Fetch, tx: MemoryTransaction | None) -> Rows:
+        table = self._table(request.layout)
+        overlay = {} if tx is None else tx.changes.get(request.layout.entity, {})
+        rows = (overlay[one] if one in overlay else table.rows.get(one) for one in request.ids)
+        whole = Scan(request.layout, request.layout.names, limits=Limits(None, None, None))
+        return answer(whole, [row for row in rows if row is not None], None)
+
+    def _located(self, request: Locate, tx: MemoryTransaction | None) -> Rows:
+        found: list[tuple[Any, ...]] = []
+        for layout in request.layouts:
+            overlay = {} if tx is None else tx.changes.get(layout.entity, {})
+            table = self._table(layout)
+            row = overlay[request.object_id] if request.object_id in overlay else table.rows.get(request.object_id)
+            if row is not None:
+                found.append((layout.entity, request.object_id))
+        return Rows(("entity", "object_id"), (None, None), found)
+
+    def versions(self, layout: Layout, ids: Sequence[str], tx: MemoryTransaction | None = None) -> list[int | None]:
+        table = self._table(layout)
+        overlay = {} if tx is None else tx.changes.get(layout.entity, {})
+        rows = [overlay[one] if one in overlay else table.rows.get(one) for one in ids]
+        return [None if row is None else row["_v"] for row in rows]
+
+    def scan(self, layout: Layout, *, batch_rows: int = 1000) -> Iterator[list[str]]:
+        with self._data:
+            ids = sorted(self._table(layout).rows)
+        for start in range(0, len(ids), batch_rows):
+            yield ids[start : start + batch_rows]
+
+    def estimate(self, request: Scan) -> int | None:
+        table = self._table(request.layout)
+        with self._data:
+            ids = _through_index(table, request.where)
+        return len(table.rows) if ids is None else len(ids)
+
+    # care ------------------------------------------------------------------------------------------------------
+
+    def recover(self, layouts: Sequence[Layout], *, repair: bool) -> list[Finding]:
+        findings: list[Finding] = []
+        with self._data:
+            for layout in layouts:
+                table = self.tables.get(layout.entity)
+                if table is None:
+                    findings.append(
+                        Finding(self.name, layout.entity, "missing-table", "the entity's rows are gone", False)
+                    )
+                elif stale := _stale_indexes(table):
+                    findings.append(Finding(self.name, layout.entity, "stale-index", ", ".join(stale), True))
+                    if repair:
+                        table.reindex()
+        return findings
+
+    def close(self) -> None:
+        with self._data:
+            self.tables, self._closed = {}, True
+
+    def destroy(self) -> None:
+        self.close()
+
+
+def _kept(field: FieldSchema, column: Sequence[Any]) -> Sequence[Any]:
+    """The column without objects that the caller may go on changing."""
+    return [copied(value) for value in column] if field.dtype.kind in {"array", "json", "vector"} else column
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Whether a stored and a new value are the same to the last bit: 1, 1.0 and True are three values."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, (list, dict)):
+        return left == right and canonical_json_or_none(left) == canonical_json_or_none(right)
+    return left == right
+
+
+def canonical_json_or_none(value: Any) -> str | None:
+    """The canonical text of JSON data; None for other collections, whose items have one type."""
+    try:
+        return canonical_json(value)
+    except TypeError:
+        return None
+
+
+def _merged(table: Table, overlay: dict[str, Row | None]) -> Iterable[Row]:
+    rows = {**table.rows, **overlay}
+    return [row for row in rows.values() if row is not None]
+
+
+def _through_index(table: Table, where: Where | None) -> list[str] | None:
+    """Ids that an index gives for the condition or a part of it that must hold; None if none helps."""
+    if isinstance(where, AllOf):
+        for part in where.parts:
+            found = _through_index(table, part)
+            if found is not None:
+                return found
+        return None
+    if not isinstance(where, QueryFragment) or where.access is None:
+        return None
+    op, name, value = where.access
+    if op == "ends_with":
+        return table.suffixes[name].find(value) if name in table.suffixes else None
+    if name == "object_id":
+        return [value] if op == "eq" else [one for one in dict.fromkeys(value) if one is not None]
+    if name not in table.indexes or value is None or (op == "in" and None in value):
+        return None
+    values = [value] if op == "eq" else list(dict.fromkeys(value))
+    return [one for wanted in values for one in sorted(table.indexes[name].find(wanted))]
+
+
+def _stale_indexes(table: Table) -> list[str]:
+    stale: list[str] = []
+    for name, index in (*table.indexes.items(), *table.suffixes.items()):
+        expected = {(row[name], key) for key, row in table.rows.items() if row.get(name) is not None}
+        if index.entries() != expected:
+            stale.append(name)
+    return stale

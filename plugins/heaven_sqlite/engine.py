@@ -1,0 +1,625 @@
+"""The SQLite engine: connections, transactions, and the protocol of a primary.
+
+One connection per thread for reading and one per open transaction, all in
+autocommit mode with explicit `begin`. WAL keeps readers out of the writer's way;
+`synchronous = full` makes every commit durable before it returns.
+
+Not here: SQL text (`heaven_sqlite.statements`), what SQLite can do
+(`heaven_sqlite.handlers`), how rows are changed (`heaven_sqlite.writing`), which
+thread has which connection (`heaven_sqlite.pool`).
+"""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from heaven_core.backend import (
+    BackendConfig,
+    Batch,
+    Change,
+    Fetch,
+    Finding,
+    Grouping,
+    Layout,
+    Limits,
+    Locate,
+    Request,
+    Rows,
+    Scan,
+    Written,
+)
+from heaven_core.codecs import Code, decoder, row_maker
+from heaven_core.errors import (
+    BackendBusy,
+    ConfigError,
+    DeadlineExceeded,
+    HeavenError,
+    StorageError,
+    StorageReadOnly,
+    TransactionError,
+    WorkspaceClosed,
+    WorkspaceConflict,
+    did_you_mean,
+)
+from heaven_core.evaluate import check_bytes, check_rows, finish_groups
+from heaven_core.expr import Aggregate
+from heaven_core.ops import checked_sum
+from heaven_core.types import canonical_json
+from heaven_sqlite import statements, writing
+from heaven_sqlite.connection import Connection
+from heaven_sqlite.failures import no_database, ours, translated
+from heaven_sqlite.functions import install
+from heaven_sqlite.pool import Pool, is_usable
+
+APPLICATION_ID = 0x48424153
+FORMAT = 1
+BUSY_WAIT_S = 30.0
+BUSY_PAUSE_S = 0.001
+CHUNK = 5000
+USUAL_BYTES = Limits().max_bytes
+LOCATE_GROUP = 250
+SMALLEST_PAGE = 512
+
+
+class SqliteTransaction:
+    """A transaction on a connection of its own; `begin immediate` comes with the first use of `lsn`."""
+
+    def __init__(self, backend: SqliteBackend) -> None:
+        self._backend = backend
+        self._connection = backend.take_connection()
+        self._lsn = 0
+        self._epoch = 0
+        self._open = True
+
+    @property
+    def connection(self) -> Connection:
+        """The connection; before anything is written, another one if a fork has closed it."""
+        if self._connection.shut:
+            if self._lsn:
+                raise self._lost()
+            self._connection = self._backend.take_connection()
+        return self._connection
+
+    @property
+    def locked(self) -> bool:
+        return self._lsn > 0
+
+    @property
+    def lsn(self) -> int:
+        if not self._open:
+            raise TransactionError("this transaction has ended")
+        if not self._lsn:
+            self._begin()
+        elif not self.connection.in_transaction:
+            raise self._lost()
+        return self._lsn
+
+    def _lost(self) -> HeavenError:
+        if self._backend.closed:
+            return WorkspaceClosed(f"backend {self._backend.name!r}: the workspace was closed during a transaction")
+        # SQLite does that where the disk fails or is full.
+        return TransactionError("this transaction was undone when a write failed; start another")
+
+    def _begin(self) -> None:
+        backend = self._backend
+        backend.take_writer()
+        try:
+            self._lock_file()
+            self._lsn, self._epoch = self._state("lsn = lsn + 1")
+        except BaseException as error:
+            try:
+                if self._connection.in_transaction:
+                    self._connection.execute("rollback")
+            finally:
+                backend.release_writer()
+            if isinstance(error, sqlite3.Error):
+                raise backend.typed(error) from error
+            raise
+
+    def _lock_file(self) -> None:
+        """`begin immediate`, asking often: SQLite's own pauses grow to 100 ms, and beside a busy process it starves."""
+        ends = time.monotonic() + BUSY_WAIT_S
+        while not self._is_file_locked(ends):
+            time.sleep(BUSY_PAUSE_S)
+
+    def _is_file_locked(self, ends: float) -> bool:
+        with self._backend.use(self) as connection:
+            connection.execute("pragma busy_timeout = 0")
+            try:
+                connection.execute("begin immediate")
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > ends:
+                    raise
+                return False
+            finally:
+                connection.execute(f"pragma busy_timeout = {BUSY_WAIT_S * 1000:.0f}")
+        return True
+
+    def _state(self, change: str) -> tuple[int, int]:
+        with self.connection.lock:
+            row = self.connection.execute(f"update hb_state set {change} returning lsn, epoch").fetchone()
+        return self._present(row)
+
+    def _present(self, row: Any) -> Any:
+        if row is None:
+            raise StorageError(f"backend {self._backend.name!r}: the database is damaged; restore a backup")
+        return row
+
+    @property
+    def epoch(self) -> int:
+        if self._lsn or not self._open:
+            _ = self.lsn
+            return self._epoch
+        try:
+            with self._backend.use(self) as connection:
+                row = connection.execute("select epoch from hb_state").fetchone()
+        except sqlite3.Error as error:
+            raise self._backend.typed(error) from error
+        return self._present(row)[0]
+
+    def bump_epoch(self) -> None:
+        _ = self.lsn
+        try:
+            _, self._epoch = self._state("epoch = epoch + 1")
+        except sqlite3.Error as error:
+            raise self._backend.typed(error) from error
+
+    def commit(self) -> None:
+        try:
+            if self._open and self.locked:
+                _ = self.lsn  # raises if it is there no more
+                with self.connection.lock:
+                    self.connection.execute("commit")
+        except sqlite3.Error as error:
+            self.rollback()
+            raise self._backend.typed(error) from error
+        self._end()
+
+    def rollback(self) -> None:
+        try:
+            with self._connection.lock:
+                if self._open and self._lsn and self._connection.in_transaction:
+                    self._connection.execute("rollback")
+        except sqlite3.Error as error:
+            raise self._backend.typed(error) from error
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        if self._open:
+            self._open = False
+            self._backend.give_back(self._connection)
+            if self._lsn:
+                self._backend.release_writer()
+
+
+class SqliteBackend:
+    """One SQLite file. Option: `database` (or `path`), its path; without it `main.db` in the workspace's folder."""
+
+    capabilities = frozenset({"primary", "transactions", "fulltext", "durable"})
+
+    def __init__(self, config: BackendConfig) -> None:
+        self.name, self.type = config.name, "sqlite"
+        self.path = _path(config)
+        self._workspace = config.workspace
+        self._pool = Pool(self.path, self.connect, self._gone)
+        self.take_connection, self.give_back = self._pool.take, self._pool.give_back
+        self._prepare()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._pool.closed
+
+    # connections -----------------------------------------------------------------------------------------------
+
+    def connect(self) -> sqlite3.Connection:
+        """A new connection to the file, set up."""
+        try:
+            raw = sqlite3.connect(
+                self.path, timeout=BUSY_WAIT_S, isolation_level=None, check_same_thread=False, cached_statements=512
+            )
+        except sqlite3.Error as error:
+            raise translated(error, self.name) from error
+        try:
+            raw.execute("pragma synchronous = full")
+            raw.execute("pragma temp_store = memory")
+            raw.execute("pragma cache_size = -65536")
+            raw.execute("pragma mmap_size = 268435456")
+            install(raw)
+        except sqlite3.Error as error:
+            raw.close()
+            raise translated(error, self.name) from error
+        return raw
+
+    def _prepare(self) -> None:
+        """Create the file's state, or check that it is ours and not newer than we are."""
+        if sqlite3.sqlite_version_info < (3, 38):
+            raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old; 3.38 or later is needed")
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageReadOnly(
+                f"backend {self.name!r}: its folder cannot be created ({error.strerror}); choose another location"
+            ) from error
+        if self._is_scrap():
+            raise no_database(self.name)
+        if not is_usable(self.path):
+            raise StorageError(
+                f"backend {self.name!r}: this process was forked in the midst of a transaction on the database; "
+                "fork outside of transactions, or start processes with 'spawn'"
+            )
+        connection = self.take_connection()
+        try:
+            if not self._is_ours(connection):
+                self._create(connection)
+            self._check_workspace(connection)
+        except sqlite3.Error as error:
+            self.close()
+            raise translated(error, self.name) from error
+        except HeavenError:
+            self.close()
+            raise
+        self.give_back(connection)
+
+    def _is_scrap(self) -> bool:
+        """Whether the file is smaller than any database: SQLite takes a few bytes for none and writes over them."""
+        try:
+            return 0 < self.path.stat().st_size < SMALLEST_PAGE
+        except OSError:
+            return False
+
+    def _is_ours(self, connection: Connection) -> bool:
+        """Whether the file has our state; False if it has nothing at all. Changes nothing."""
+        ours, version, tables = connection.execute(statements.CLAIM).fetchone()
+        if ours == APPLICATION_ID and version > FORMAT:
+            raise too_new(self.name, version)
+        if ours != APPLICATION_ID and (ours or version or tables):
+            raise not_ours(self.name)
+        return ours == APPLICATION_ID
+
+    def _check_workspace(self, connection: Connection) -> None:
+        """Refuse another workspace's file: two ids on one file would not know of each other."""
+        row = connection.execute("select workspace from hb_state").fetchone()
+        if row is not None and row[0] != self._workspace:
+            raise WorkspaceConflict(
+                f"backend {self.name!r}: the database belongs to workspace {row[0]!r}; open it under that id, "
+                "or choose another location"
+            )
+
+    def _create(self, connection: Connection) -> None:
+        # An empty file has nothing to lose: what is written here reaches the disk with the first commit after it.
+        connection.execute("pragma synchronous = normal")
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("begin immediate")
+        if not self._is_ours(connection):
+            connection.execute(statements.STATE)
+            connection.execute("insert into hb_state values (1, 0, 0, ?)", (self._workspace,))
+            connection.execute(f"pragma application_id = {APPLICATION_ID}")
+            connection.execute(f"pragma user_version = {FORMAT}")
+        connection.execute("commit")
+        connection.execute("pragma synchronous = full")
+
+    def _gone(self) -> WorkspaceClosed:
+        return WorkspaceClosed(f"backend {self.name!r}: the workspace was closed while this was going on")
+
+    def typed(self, error: sqlite3.Error) -> HeavenError:
+        """What SQLite raised as a typed error; whatever happens after closing is due to it."""
+        return self._gone() if self.closed else translated(error, self.name)
+
+    @contextmanager
+    def use(self, tx: SqliteTransaction | None) -> Generator[Connection]:
+        """The transaction's connection, or this thread's own, locked against closing."""
+        while True:
+            connection = self._reader() if tx is None else tx.connection
+            with connection.lock:
+                if not connection.shut:  # by a fork between the two lines above
+                    yield connection
+                    return
+
+    def _reader(self) -> Connection:
+        return self._pool.reader()
+
+    def take_writer(self) -> None:
+        """Wait for the lock among this process's writers; the file's own lock orders processes."""
+        if not self._pool.take_writer(BUSY_WAIT_S):
+            raise BackendBusy(f"backend {self.name!r}: another transaction has been writing for {BUSY_WAIT_S:.0f} s")
+
+    def release_writer(self) -> None:
+        """Let the next writer in."""
+        self._pool.release_writer()
+
+    # protocol --------------------------------------------------------------------------------------------------
+
+    def begin(self, *, exclusive: bool = False) -> SqliteTransaction:
+        tx = SqliteTransaction(self)
+        if exclusive:
+            try:
+                _ = tx.lsn
+            except BaseException:
+                tx.rollback()
+                raise
+        return tx
+
+    def ddl(self, change: Change, tx: SqliteTransaction) -> None:
+        _ = tx.lsn
+        try:
+            with tx.connection.lock:
+                for text in statements.ddl(change):
+                    tx.connection.execute(text)
+                if change.before is not None and change.after is not None:
+                    writing.fill_satellites(tx.connection, change.before, change.after)
+        except sqlite3.Error as error:
+            raise self.typed(error) from error
+
+    def write(self, layout: Layout, batch: Batch, tx: SqliteTransaction) -> Written:
+        lsn = tx.lsn
+        try:
+            with tx.connection.lock:
+                return writing.write(tx.connection, layout, batch, lsn, self.name)
+        except sqlite3.Error as error:  # what it does not translate itself: closed meanwhile
+            raise self.typed(error) from error
+        except DeadlineExceeded as error:  # a write has none: it was interrupted by closing
+            raise self._gone() from error
+
+    def delete(self, layout: Layout, ids: Sequence[str], tx: SqliteTransaction) -> list[str]:
+        _ = tx.lsn
+        try:
+            with tx.connection.lock:
+                return writing.delete(tx.connection, layout, ids, self.name)
+        except sqlite3.Error as error:
+            raise self.typed(error) from error
+        except DeadlineExceeded as error:
+            raise self._gone() from error
+
+    def run(self, request: Request, tx: SqliteTransaction | None = None) -> Rows:
+        connection = self._reader() if tx is None else tx.connection
+        try:
+            with connection.lock:
+                if connection.shut:  # by a fork between the two lines above
+                    return self.run(request, tx)
+                if type(request) is Scan:
+                    return self._scan(connection, request)
+                if isinstance(request, Fetch):
+                    return _fetch(connection, request)
+                assert isinstance(request, Locate)
+                return _locate(connection, request)
+        except sqlite3.Error as error:
+            raise self.typed(error) from error
+        finally:
+            connection.deadline = None
+
+    def _scan(self, connection: Connection, request: Scan) -> Rows:
+        limits = request.limits
+        if limits.deadline is not None:
+            connection.deadline = time.monotonic() + limits.deadline
+        if request.group is not None:
+            return _group(connection, request, request.group)
+        limit = request.limit
+        if limits.max_rows is not None and (limit is None or limit > limits.max_rows):
+            limit = limits.max_rows + 1
+        text, values = statements.scan_sql(request, limit)
+        tuples = _fetched(connection.execute(text, values), limits, connection)
+        names, codes, make = _shape(request.layout, request.columns)
+        if request.search is not None:
+            return Rows((*names, "_score"), (*codes, None), tuples)
+        return Rows(names, codes, tuples, make)
+
+    def estimate(self, request: Scan) -> int | None:
+        """The rows that match, counted up to a bound; None past it."""
+        bound = 10_000
+        bare = Scan(request.layout, where=request.where, limit=bound + 1, limits=request.limits)
+        found = len(self.run(bare).tuples)
+        return found if found <= bound else None
+
+    def versions(self, layout: Layout, ids: Sequence[str], tx: SqliteTransaction | None = None) -> list[int | None]:
+        text = (
+            f'select "object_id", _v from {statements.entity_table(layout.entity)} '
+            'where "object_id" in (select value from json_each(?))'
+        )
+        with self.use(tx) as connection, ours(self.name):
+            known: dict[str, int] = dict(connection.execute(text, (canonical_json(list(ids)),)).fetchall())
+        return [known.get(one) for one in ids]
+
+    def scan(self, layout: Layout, *, batch_rows: int = 1000) -> Iterator[list[str]]:
+        last = ""
+        table = statements.entity_table(layout.entity)
+        text = f'select "object_id" from {table} where "object_id" > ? order by "object_id" limit ?'
+        while True:
+            with self.use(None) as connection, ours(self.name):
+                found = connection.execute(text, (last, batch_rows)).fetchall()
+            if not found:
+                return
+            yield [one for (one,) in found]
+            last = found[-1][0]
+
+    def recover(self, layouts: Sequence[Layout], *, repair: bool) -> list[Finding]:
+        from heaven_sqlite.checking import check, mend
+
+        with self.use(None) as connection, ours(self.name):
+            findings = check(connection, layouts, self.name)
+        if repair and any(one.repairable for one in findings):
+            tx = self.begin(exclusive=True)
+            try:
+                with tx.connection.lock, ours(self.name):
+                    mend(tx.connection, layouts, findings)
+                tx.commit()
+            finally:
+                tx.rollback()
+        return findings
+
+    def close(self) -> None:
+        self._pool.close()
+
+    def destroy(self) -> None:
+        self.close()
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+
+def _path(config: BackendConfig) -> Path:
+    options = dict(config.options)
+    given = options.pop("database", options.pop("path", None))
+    if options:
+        word = min(map(str, options))
+        near = did_you_mean(word, ("database", "path"))
+        raise ConfigError(f"backend {config.name!r} of type sqlite takes no option {word!r}; {near}")
+    if given is not None:
+        return Path(given)
+    if config.folder is None:
+        raise ConfigError(f"backend {config.name!r} of type sqlite needs a folder or a 'database'")
+    return config.folder / f"{config.name}.db"
+
+
+def too_new(name: str, version: int) -> StorageError:
+    """The error for a file of a newer format."""
+    from heaven_core.errors import FormatTooNew
+
+    return FormatTooNew(
+        f"backend {name!r}: the database has storage format {version}; this HeavenBase reads up to {FORMAT}; upgrade it"
+    )
+
+
+def not_ours(name: str) -> StorageError:
+    """The error for a database of somebody else."""
+    from heaven_core.errors import NotADatabase
+
+    return NotADatabase(f"backend {name!r}: the file is a SQLite database that HeavenBase did not make; choose another")
+
+
+Shape = tuple[tuple[str, ...], tuple[Code | None, ...], Any]
+
+
+def _shape(layout: Layout, columns: tuple[str, ...]) -> Shape:
+    """Names, decoders and the maker of dicts for a selection, kept per layout."""
+    key = "shape" if columns is layout.names else ("shape", columns)
+    shape = layout.cache.get(key)
+    if shape is None:
+        codes = statements.decoders(layout, columns)
+        shape = layout.cache[key] = (columns, codes, row_maker(columns, codes))
+    return shape
+
+
+def _fetched(cursor: sqlite3.Cursor, limits: Limits, connection: Connection) -> list[tuple[Any, ...]]:
+    """All rows, within the caps; the byte cap is looked at once per chunk, and for few rows if a caller set it."""
+    tuples = cursor.fetchmany(CHUNK)
+    if len(tuples) < CHUNK:
+        check_rows(len(tuples), limits)
+        if len(tuples) > 1000 or limits.max_bytes != USUAL_BYTES:
+            check_bytes(tuples, limits)
+        return tuples
+    chunk = tuples
+    left = limits
+    while chunk:
+        check_rows(len(tuples), limits)
+        left = _spent(chunk, left, limits)
+        chunk = cursor.fetchmany(CHUNK)
+        tuples.extend(chunk)
+    return tuples
+
+
+def _spent(chunk: Sequence[tuple[Any, ...]], left: Limits, limits: Limits) -> Limits:
+    if left.max_bytes is None:
+        return left
+    size = sum(len(value) for row in chunk for value in row if isinstance(value, (str, bytes)))
+    remaining = left.max_bytes - size - 16 * len(chunk) * len(chunk[0])
+    if remaining < 0:
+        from heaven_core.evaluate import too_many_bytes
+
+        raise too_many_bytes(limits)
+    return left._replace(max_bytes=remaining)
+
+
+def _fetch(connection: Connection, request: Fetch) -> Rows:
+    layout = request.layout
+    names, codes, make = _shape(layout, layout.names)
+    if len(request.ids) == 1:
+        text = layout.cache.get("get")
+        if text is None:
+            text = layout.cache["get"] = statements.select_list(layout, layout.names) + ' where t."object_id" = ?'
+        return Rows(names, codes, connection.execute(text, request.ids).fetchall(), make)
+    text = statements.select_list(layout, layout.names) + ' where t."object_id" in (select value from json_each(?))'
+    tuples: list[tuple[Any, ...]] = []
+    for start in range(0, len(request.ids), CHUNK):
+        part = canonical_json(list(request.ids[start : start + CHUNK]))
+        tuples.extend(connection.execute(text, (part,)).fetchall())
+    return Rows(names, codes, tuples, make)
+
+
+def _locate(connection: Connection, request: Locate) -> Rows:
+    found: list[tuple[Any, ...]] = []
+    layouts: Sequence[Layout] = request.layouts
+    for start in range(0, len(layouts), LOCATE_GROUP):
+        group = layouts[start : start + LOCATE_GROUP]
+        text = statements.locate_sql(group)
+        located: list[tuple[int, str]] = connection.execute(text, (request.object_id,)).fetchall()
+        found.extend((group[position].entity, object_id) for position, object_id in located)
+    return Rows(("entity", "object_id"), (None, None), found)
+
+
+def _group(connection: Connection, request: Scan, group: Grouping) -> Rows:
+    """Grouped in SQLite; a `having` runs on the finished groups, and so does the rest of what it cannot sum."""
+    tuples, finished = _group_tuples(connection, request, group)
+    names = (*group.keys, *(alias for alias, _, _ in group.aggregates))
+    keys = [decoder(request.layout.by_name[key].field.dtype) for key in group.keys]
+    codes = (*keys, *(_aggregate_decoder(aggregate) for _, aggregate, _ in group.aggregates))
+    if finished:
+        stop = None if request.limit is None else request.offset + request.limit
+        chosen = tuples[request.offset : stop]
+        check_rows(len(chosen), request.limits)
+        return Rows(names, codes, chosen)
+    return finish_groups(request, group, row_maker(names, codes)(tuples))
+
+
+def _group_tuples(connection: Connection, request: Scan, group: Grouping) -> tuple[list[tuple[Any, ...]], bool]:
+    """The groups, and whether they are in order and those that were asked for."""
+    text, values = statements.group_sql(request, group, exact_sums=False)
+    try:
+        tuples = connection.execute(text, values).fetchall()
+        if not _beyond_floats(tuples, group):
+            return tuples, group.having is None
+    except sqlite3.OperationalError as error:
+        if "integer overflow" not in str(error):
+            raise
+    text, values = statements.group_sql(request, group, exact_sums=True)
+    return connection.execute(text, values).fetchall(), False
+
+
+def _beyond_floats(tuples: Sequence[tuple[Any, ...]], group: Grouping) -> bool:
+    """Whether a sum or a mean passed the floats, perhaps only on the way."""
+    first = len(group.keys)
+    floats = [
+        position
+        for position, (_, aggregate, _) in enumerate(group.aggregates, first)
+        if statements.is_float_sum(aggregate)
+    ]
+    return any(row[position] in (math.inf, -math.inf) for row in tuples for position in floats)
+
+
+def _aggregate_decoder(aggregate: Aggregate) -> Code | None:
+    field = aggregate.field
+    if field is None or aggregate.op in {"count", "avg", "median", "percentile"}:
+        return None
+    code = decoder(field.dtype)
+    if aggregate.op == "value_counts":
+        return _counts_decoder(code)
+    if aggregate.op == "sum":
+        return _whole_sum if field.dtype.kind == "integer" else checked_sum
+    return code
+
+
+def _counts_decoder(code: Code | None) -> Code:
+    import json
+
+    return lambda text: [[value if code is None else code(value), count] for value, count in json.loads(text)]
+
+
+def _whole_sum(value: int | str) -> int:
+    """A sum of whole numbers; as text where it came from Python because it passed 64 bits on the way."""
+    return checked_sum(int(value))

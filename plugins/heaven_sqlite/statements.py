@@ -1,0 +1,346 @@
+"""The SQL text of the SQLite engine: tables, writes and scans. No IO here.
+
+Texts depend on layouts only, so they are made once per layout and kept in its
+cache; what a user asks for arrives as parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+from heaven_core.backend import Change, Column, Grouping, Layout, OrderBy, Scan
+from heaven_core.codecs import Code, decoder
+from heaven_core.expr import Aggregate
+from heaven_core.sql import Sql, entity_table, fulltext_table, quote, side_table, where_sql
+from heaven_core.types import Array
+from heaven_sqlite.handlers import fts_query
+
+T = TypeVar("T")
+
+
+def kept(make: Callable[[Layout], T]) -> Callable[[Layout], T]:
+    """`make`, called once per layout: what it made stays in the layout's cache."""
+    name = make.__name__
+
+    @wraps(make)
+    def once(layout: Layout) -> T:
+        found: T | None = layout.cache.get(name)
+        if found is None:
+            found = layout.cache[name] = make(layout)
+        return found
+
+    return once
+
+
+STATE = """create table if not exists hb_state (
+    id integer primary key check (id = 1), lsn integer not null, epoch integer not null, workspace text not null
+) strict"""
+
+CLAIM = """select application_id, user_version, (select count(*) from sqlite_master)
+from pragma_application_id, pragma_user_version"""
+"""Whose file it is, of which version, and whether there is anything in it: in one statement, so of one moment."""
+
+_COLUMN_TYPES = {
+    "text": "text",
+    "integer": "integer",
+    "float": "real",
+    "boolean": "integer",
+    "timestamp": "integer",
+    "date": "text",
+    "duration": "integer",
+    "array": "text",
+    "json": "text",
+    "vector": "blob",
+    "bytes": "blob",
+}
+
+
+# -- tables --------------------------------------------------------------------------------------------------------
+
+
+def ddl(change: Change) -> Iterator[str]:
+    """The statements that bring what exists from `before` to `after`; additions and a whole drop."""
+    before, after = change
+    if after is None:
+        assert before is not None
+        yield from _dropped(before)
+    elif before is None:
+        yield from _created(after)
+    else:
+        yield from _extended(before, after)
+
+
+def _created(layout: Layout) -> Iterator[str]:
+    columns = ["_rowid integer primary key", '"object_id" text not null unique']
+    columns += [_column(one) for one in layout.columns[1:]]
+    columns.append("_v integer not null")
+    yield f"create table {entity_table(layout.entity)} ({', '.join(columns)}) strict"
+    for one in layout.columns:
+        yield from _indexes(layout, one)
+        yield from _side(layout, one)
+    yield from _fulltext(layout)
+
+
+def _column(one: Column) -> str:
+    return f"{quote(one.name)} {_COLUMN_TYPES[one.field.dtype.kind]}"
+
+
+def _indexes(layout: Layout, one: Column) -> Iterator[str]:
+    table, name = entity_table(layout.entity), quote(one.name)
+    if one.field.unique:
+        yield f"create unique index {quote(f'e_{layout.entity}.{one.name}.unique')} on {table} ({name})"
+    if one.field.index:
+        yield f'create index {quote(f"e_{layout.entity}.{one.name}.index")} on {table} ({name}, "object_id")'
+
+
+def _side(layout: Layout, one: Column) -> Iterator[str]:
+    if one.strategy != "side":
+        return
+    table = side_table(layout.entity, one.name)
+    assert isinstance(one.field.dtype, Array)
+    kind = "text" if one.field.dtype.item is None else _COLUMN_TYPES[one.field.dtype.item.kind]
+    yield (
+        f"create table {table} (row integer not null, pos integer not null, item {kind} not null, "
+        "primary key (row, pos)) without rowid, strict"
+    )
+    yield f"create index {quote(f'e_{layout.entity}.{one.name}.item')} on {table} (item, row)"
+
+
+@kept
+def fulltext_fields(layout: Layout) -> list[str]:
+    """The fields in the entity's full-text index."""
+    return [one.name for one in layout.columns if "inverted" in one.indexes]
+
+
+def _fulltext(layout: Layout) -> Iterator[str]:
+    names = fulltext_fields(layout)
+    if names:
+        columns = ", ".join(quote(f"f_{name}") for name in names)
+        yield f"create virtual table {fulltext_table(layout.entity)} using fts5 ({columns}, tokenize = 'ascii')"
+
+
+def satellites(layout: Layout, known: Collection[str]) -> Iterator[str]:
+    """What creates the side tables and the full-text index that are not among the known tables (quoted)."""
+    for one in side_fields(layout):
+        if side_table(layout.entity, one.name) not in known:
+            yield from _side(layout, one)
+    if fulltext_table(layout.entity) not in known:
+        yield from _fulltext(layout)
+
+
+def _extended(before: Layout, after: Layout) -> Iterator[str]:
+    table = entity_table(after.entity)
+    for one in after.columns:
+        if one.name not in before.by_name:
+            yield f"alter table {table} add column {_column(one)}"
+            yield from _indexes(after, one)
+            yield from _side(after, one)
+    if fulltext_fields(after) != fulltext_fields(before):
+        if fulltext_fields(before):
+            yield f"drop table {fulltext_table(after.entity)}"
+        yield from _fulltext(after)
+
+
+def _dropped(layout: Layout) -> Iterator[str]:
+    yield f"drop table if exists {entity_table(layout.entity)}"
+    for one in layout.columns:
+        if one.strategy == "side":
+            yield f"drop table if exists {side_table(layout.entity, one.name)}"
+    if fulltext_fields(layout):
+        yield f"drop table if exists {fulltext_table(layout.entity)}"
+
+
+@kept
+def side_fields(layout: Layout) -> list[Column]:
+    """The array fields with a table of their own."""
+    return [one for one in layout.columns if one.strategy == "side"]
+
+
+@kept
+def has_satellites(layout: Layout) -> bool:
+    """Whether rows of the entity lie in more tables than one."""
+    return bool(side_fields(layout) or fulltext_fields(layout))
+
+
+# -- writes --------------------------------------------------------------------------------------------------------
+
+
+@kept
+def insert(layout: Layout) -> str:
+    """Insert one row: values in the layout's order, then `_v`."""
+    return _insert(layout, [*map(quote, layout.names), "_v"])
+
+
+@kept
+def insert_numbered(layout: Layout) -> str:
+    """As `insert`, with `_rowid` before the values."""
+    return _insert(layout, ["_rowid", *map(quote, layout.names), "_v"])
+
+
+def _insert(layout: Layout, names: Sequence[str]) -> str:
+    return f"insert into {entity_table(layout.entity)} ({', '.join(names)}) values ({', '.join('?' * len(names))})"
+
+
+@kept
+def update(layout: Layout) -> str:
+    """Replace one row: values in the layout's order without object_id, `_v`, then the rowid."""
+    sets = [f"{quote(name)} = ?" for name in layout.names[1:]]
+    return f"update {entity_table(layout.entity)} set {', '.join([*sets, '_v = ?'])} where _rowid = ?"
+
+
+@kept
+def existing(layout: Layout) -> str:
+    """Stored rows of a JSON list of ids: rowid, then the layout's columns."""
+    names = ", ".join(map(quote, layout.names))
+    return (
+        f"select _rowid, {names} from {entity_table(layout.entity)} "
+        'where "object_id" in (select value from json_each(?))'
+    )
+
+
+@kept
+def insert_fulltext(layout: Layout) -> str:
+    """Index one row: rowid, then the texts."""
+    names = fulltext_fields(layout)
+    columns = ", ".join(["rowid", *(quote(f"f_{name}") for name in names)])
+    return f"insert into {fulltext_table(layout.entity)} ({columns}) values ({', '.join('?' * (len(names) + 1))})"
+
+
+# -- scans ---------------------------------------------------------------------------------------------------------
+
+
+def select_list(layout: Layout, names: Sequence[str]) -> str:
+    """`select ... from ...` for these columns, kept per layout."""
+    key = "select" if names is layout.names else ("select", tuple(names))
+    text = layout.cache.get(key)
+    if text is None:
+        columns = ", ".join(f"t.{quote(name)}" for name in names)
+        text = layout.cache[key] = f"select {columns} from {entity_table(layout.entity)} t"
+    return text
+
+
+def decoders(layout: Layout, names: Sequence[str]) -> tuple[Code | None, ...]:
+    """How to read each of these columns."""
+    return tuple(decoder(layout.by_name[name].field.dtype) for name in names)
+
+
+def order_sql(layout: Layout, order: Sequence[OrderBy]) -> str:
+    """`order by` with nulls last and object_id for ties; empty for no order."""
+    if not order:
+        return ""
+    key = ("order", tuple(order))
+    text = layout.cache.get(key)
+    if text is None:
+        text = layout.cache[key] = f" order by {', '.join(_order_terms(layout, order))}"
+    return text
+
+
+def _order_terms(layout: Layout, order: Sequence[OrderBy]) -> list[str]:
+    terms: list[str] = []
+    for one in order:
+        name = f"t.{quote(one.name)}"
+        direction = " desc" if one.desc else ""
+        never_null = layout.by_name[one.name].field.name == "object_id"
+        terms.append(f"{name}{direction}" + ("" if one.desc or never_null else " nulls last"))
+    if not any(one.name == "object_id" for one in order):
+        terms.append('t."object_id"')
+    return terms
+
+
+def scan_sql(request: Scan, limit: int | None) -> Sql:
+    """The statement of a scan that is neither ranked by vectors nor grouped."""
+    condition, values = where_sql(request.where)
+    layout = request.layout
+    if request.search is not None:
+        return _search_sql(request, condition, values, limit)
+    text = select_list(layout, request.columns)
+    if condition:
+        text += f" where {condition}"
+    text += order_sql(layout, request.order)
+    return _limited(text, values, limit, request.offset)
+
+
+def _limited(text: str, values: tuple[Any, ...], limit: int | None, offset: int) -> Sql:
+    if limit is not None:
+        text += " limit ?"
+        values = (*values, limit)
+    elif offset:
+        text += " limit -1"
+    if offset:
+        text += " offset ?"
+        values = (*values, offset)
+    return text, values
+
+
+def _search_sql(request: Scan, condition: str, values: tuple[Any, ...], limit: int | None) -> Sql:
+    """Best BM25 first; FTS5's rank is smaller for better rows, so the score is its negative."""
+    layout, search = request.layout, request.search
+    assert search is not None
+    table = fulltext_table(layout.entity)
+    columns = ", ".join(f"t.{quote(name)}" for name in request.columns)
+    text = (
+        f"select {columns}, -f.rank from {table} f join {entity_table(layout.entity)} t on t._rowid = f.rowid "
+        f"where f.{table} match ?"
+    )
+    if condition:
+        text += f" and {condition}"
+    text += order_sql(layout, request.order) if request.order else ' order by f.rank, t."object_id"'
+    query = fts_query([field.name for field in search.fields], search.tokens, "OR")
+    return _limited(text, (query, *values), limit, request.offset)
+
+
+def group_sql(request: Scan, group: Grouping, *, exact_sums: bool) -> Sql:
+    """The statement of a grouped scan, without its `having`.
+
+    With `exact_sums`, numbers are summed in Python, where they cannot overflow on the way; the groups are in no order.
+    """
+    layout = request.layout
+    values: list[Any] = []
+    columns = [f"t.{quote(key)}" for key in group.keys]
+    for _, aggregate, fragment in group.aggregates:
+        text, parameters = fragment.payload
+        values.extend(parameters)
+        columns.append(f"{_exact_prefix(aggregate)}{text}" if exact_sums else text)
+    condition, more = where_sql(request.where)
+    values.extend(more)
+    text = f"select {', '.join(columns)} from {entity_table(layout.entity)} t"
+    if condition:
+        text += f" where {condition}"
+    if group.keys:
+        text += f" group by {', '.join(columns[: len(group.keys)])}"
+    if request.order and group.having is None and not exact_sums:
+        text += _group_order(request, group)
+    return text, tuple(values)
+
+
+def _exact_prefix(aggregate: Aggregate) -> str:
+    """What makes `sum(x)` or `avg(x)` the function that does the same in Python."""
+    if is_float_sum(aggregate):
+        return "hb_float_"
+    whole = aggregate.op == "sum" and aggregate.field is not None and aggregate.field.dtype.kind == "integer"
+    return "hb_" if whole else ""
+
+
+def is_float_sum(aggregate: Aggregate) -> bool:
+    """Whether it sums floats, which may give an infinity."""
+    field = aggregate.field
+    return aggregate.op in {"sum", "avg"} and field is not None and field.dtype.kind == "float"
+
+
+def _group_order(request: Scan, group: Grouping) -> str:
+    names = [*group.keys, *(alias for alias, _, _ in group.aggregates)]
+    terms: list[str] = []
+    for one in (*request.order, *(OrderBy(key) for key in group.keys)):
+        position = names.index(one.name) + 1
+        terms.append(f"{position} desc nulls last" if one.desc else f"{position} nulls last")
+    return f" order by {', '.join(terms)}"
+
+
+def locate_sql(layouts: Sequence[Layout]) -> str:
+    """One statement that asks up to 250 entities for an id given as ?1."""
+    return " union all ".join(
+        f'select {position}, "object_id" from {entity_table(one.entity)} where "object_id" = ?1'
+        for position, one in enumerate(layouts)
+    )
