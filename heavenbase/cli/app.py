@@ -1,0 +1,194 @@
+"""The `hb` group: which commands there are, what their exit codes mean, and how an error is told.
+
+A command returns its exit code, or None for 0. Codes: 0 all is well, 1 the command
+found something broken, 2 it was used wrongly or HeavenBase refused, 130 interrupted.
+An error is one line on stderr, or one JSON object there where `--json` was given;
+what HeavenBase logs as a warning is told the same way.
+
+Not here: the commands, one module each, imported when one is used.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import sys
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from typing import Any
+
+import click
+
+from heaven_core._version import __version__
+from heaven_core.errors import HeavenError, did_you_mean, shown
+from heavenbase.cli.output import escaped, json_text, write
+
+FINDINGS, REFUSED, INTERRUPTED = 1, 2, 130
+
+COMMANDS = {
+    "capabilities": "heavenbase.cli.capabilities:capabilities",
+    "explain": "heavenbase.cli.explain:explain",
+    "plugins": "heavenbase.cli.plugins:plugins",
+    "query": "heavenbase.cli.query:query",
+}
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are named, and whose errors are one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name].partition(":")
+        return getattr(import_module(module), attribute)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.UsageError(f"there is no command {shown(args[0])}; {did_you_mean(args[0], COMMANDS)}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command that `args` name, and exit; without `standalone_mode` return the exit code."""
+        self._main_shell_completion(extra, "hb", complete_var)
+        given = sys.argv[1:] if args is None else list(args)
+
+        def call() -> Any:
+            with self.make_context("hb", list(given), **extra) as context:
+                return self.invoke(context)
+
+        code = exit_code(call, as_json="--json" in given)
+        if standalone_mode:
+            sys.exit(code)
+        return code
+
+
+_EPILOG = """\b
+Exit codes:
+  0  all is well
+  1  something is broken (a plugin)
+  2  a wrong argument, or HeavenBase refused
+
+\b
+Example:
+  hb query library book --order -year --limit 3
+"""
+
+
+@click.group(
+    cls=Commands,
+    epilog=_EPILOG,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="hb", message="%(prog)s %(version)s")
+@click.pass_context
+def hb(context: click.Context) -> None:
+    """HeavenBase from a shell: what is installed, what can be picked, and questions to a workspace.
+
+    On a terminal the answers are tables; in a pipe they are lines with tabs between
+    the columns; with --json they are JSON.
+    """
+    if context.invoked_subcommand is None:
+        write(context.get_help())
+
+
+def exit_code(call: Callable[[], Any], *, as_json: bool) -> int:
+    """The code to exit with after `call`, whose errors are told on stderr."""
+    _accept_any_text()
+    try:
+        with _warnings_told(as_json=as_json):
+            result = call()
+        _flush()
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except (click.Abort, EOFError, KeyboardInterrupt):
+        return INTERRUPTED
+    except click.ClickException as error:
+        return _complain(error, f"{error.format_message()}{_help_hint(error)}", as_json=as_json)
+    except HeavenError as error:
+        return _complain(error, error.message, as_json=as_json)
+    except OSError as error:
+        return _unwritten(error, as_json=as_json)
+    except SystemExit as error:
+        return _complain(error, "a plugin ended the process while it was loaded", as_json=as_json, code=FINDINGS)
+    return result if isinstance(result, int) else 0
+
+
+def _accept_any_text() -> None:
+    """Print what the terminal's encoding lacks as an escape instead of failing."""
+    stream: Any = sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    stream: Any = sys.stdout
+    if stream is not None:  # None where whoever started us has closed it
+        stream.flush()
+
+
+def _complain(error: BaseException, message: str, *, as_json: bool, code: int = REFUSED) -> int:
+    _tell("error", message, as_json=as_json, name=type(error).__name__)
+    return code
+
+
+def _tell(kind: str, message: str, *, as_json: bool, name: str = "") -> None:
+    line = escaped(message)
+    if as_json:
+        body = {kind: name, "message": line} if name else {kind: line}
+        click.echo(json_text(body, ascii_only=True), err=True)
+    else:
+        click.echo(f"hb: {line}" if kind == "error" else f"hb: {kind}: {line}", err=True)
+
+
+def _help_hint(error: click.ClickException) -> str:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return f" Try '{context.command_path} --help'." if context is not None else ""
+
+
+def _unwritten(error: OSError, *, as_json: bool) -> int:
+    """Whoever reads the output has had enough (which is no error), or it cannot be written."""
+    # Python flushes once more at its end, and must not fail again.
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return 0
+    return _complain(error, f"the system refused: {error.strerror or type(error).__name__}", as_json=as_json)
+
+
+class _Teller(logging.Handler):
+    def __init__(self, *, as_json: bool) -> None:
+        super().__init__(logging.WARNING)
+        self._as_json = as_json
+        self._told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if message not in self._told:
+            self._told.add(message)
+            _tell("warning", message, as_json=self._as_json)
+
+
+@contextmanager
+def _warnings_told(*, as_json: bool) -> Generator[None]:
+    logger, teller = logging.getLogger("heavenbase"), _Teller(as_json=as_json)
+    logger.addHandler(teller)
+    try:
+        yield
+    finally:
+        logger.removeHandler(teller)
