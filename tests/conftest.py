@@ -1,0 +1,92 @@
+"""What every test stands on: an own home folder, a clean environment, and a rule for engines that are not installed.
+
+Here: hermetic settings, the `require_engine` fixture, the arguments of the `engines` marker.
+Not here: fixtures of one subject; they live beside its tests.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import hypothesis
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+ENGINE_LIBRARIES = {
+    "inmem": "heaven_inmem",
+    "sqlite": "sqlite3",
+    "duckdb": "duckdb",
+    "lancedb": "lancedb",
+    "postgres": "psycopg",
+}
+REQUIRED_ENGINES = frozenset(filter(None, os.environ.get("HEAVENBASE_TEST_REQUIRE", "").replace(" ", "").split(",")))
+
+# How the run itself was started is no business of what a test starts.
+FOREIGN_VARIABLES = ("HEAVENBASE_", "COVERAGE_", "COV_CORE_", "PYTEST_ADDOPTS")
+
+# A busy machine pauses at will: the time that one example takes says nothing. The rest is as hypothesis has it.
+hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("unhurried")
+
+
+def pytest_configure() -> None:
+    """Refuse a misspelt requirement, which would otherwise let every engine's tests be skipped."""
+    if unknown := REQUIRED_ENGINES - ENGINE_LIBRARIES.keys():
+        known = ", ".join(ENGINE_LIBRARIES)
+        raise pytest.UsageError(f"HEAVENBASE_TEST_REQUIRE names {', '.join(sorted(unknown))}; known: {known}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Look for the engines that `@pytest.mark.engines("duckdb")` names before any fixture opens one."""
+    for marker in item.iter_markers("engines"):
+        for name in marker.args:
+            _require_engine(name)
+
+
+@pytest.fixture(scope="session")
+def require_engine() -> Callable[[str], None]:
+    """Return a function that skips the test when an engine's library is missing.
+
+    An engine that `HEAVENBASE_TEST_REQUIRE` lists (names with commas between them) makes it fail instead.
+    """
+    return _require_engine
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Iterator[Path]]:
+    """Give long-lived fixtures a home, and every test a new one."""
+    root = tmp_path_factory.mktemp("homes")
+    homes = (root / str(number) for number in itertools.count())
+    with pytest.MonkeyPatch.context() as environment:
+        _clean(environment, next(homes))
+        yield homes
+
+
+@pytest.fixture(autouse=True)
+def _home(_homes: Iterator[Path]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as environment:
+        _clean(environment, next(_homes))
+        yield
+
+
+def _clean(environment: pytest.MonkeyPatch, home: Path) -> None:
+    for name in [name for name in os.environ if name.startswith(FOREIGN_VARIABLES)]:
+        environment.delenv(name)
+    home.mkdir()
+    environment.setenv("HEAVENBASE_HOME", str(home))
+
+
+def _require_engine(name: str) -> None:
+    library = ENGINE_LIBRARIES[name]
+    if find_spec(library) is not None:
+        return
+    missing = f"{library} is not installed; pip install 'heaven-core[{name}]'"
+    if name in REQUIRED_ENGINES:
+        pytest.fail(f"{missing} (HEAVENBASE_TEST_REQUIRE names {name})", pytrace=False)
+    pytest.skip(missing)

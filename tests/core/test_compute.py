@@ -1,0 +1,199 @@
+"""Fields computed at write, `heaven_core.compute`: when they are computed, and where their functions are found."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import heavenbase as hb
+from heaven_core.compute import describe, load, source_hash
+from heaven_core.errors import HeavenError, InvalidType, InvalidValue, NotResolved
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.integration
+
+
+def words(title: str | None, body: str | None) -> int:
+    return len(f"{title or ''} {body or ''}".split())
+
+
+class Scale:
+    def __init__(self, factor: int) -> None:
+        self.factor = factor
+
+    def __call__(self, n: int) -> int:
+        return n * self.factor
+
+    def scaled(self, n: int) -> int:
+        return n * self.factor
+
+    @classmethod
+    def doubled(cls, n: int) -> int:
+        return n * 2
+
+
+class Page(hb.Entity):
+    title = hb.field(hb.ShortText)
+    body = hb.field(hb.LongText)
+    size = hb.field(hb.Integer).compute(words, inputs=[title, body]).index()
+
+
+# -- at write --------------------------------------------------------------------------------------------------------
+
+
+def test_a_value_is_computed_when_the_row_is_written(ws: hb.HeavenBase) -> None:
+    ws.register(Page)
+
+    ids = ws.upsert_many(Page, [{"title": "a b", "body": "c"}, {"title": "a"}, Page(body="x y")])
+
+    assert [row["size"] for row in ws.get_many(ids) if row] == [3, 1, 2]
+    assert ws.query(Page).where(Page.size >= 2).count() == 2
+
+
+def test_set_computes_anew(ws: hb.HeavenBase) -> None:
+    ws.register(Page)
+    one = ws.upsert(Page, {"title": "a b", "body": "c"})
+
+    ws.set(one, {"body": "c d e"})
+
+    row = ws.get(one)
+    assert row is not None
+    assert (row["title"], row["size"]) == ("a b", 5)
+
+
+def test_a_row_cannot_give_a_computed_value(ws: hb.HeavenBase) -> None:
+    ws.register(Page)
+    one = ws.upsert(Page, {"title": "a"})
+
+    with pytest.raises(InvalidValue, match=r"page\.size, row 1: 'size' is computed; a row cannot give it"):
+        ws.upsert_many(Page, [{"title": "b"}, {"size": 9}])
+    with pytest.raises(InvalidValue, match="is computed"):
+        ws.set(one, {"size": 9})
+
+    assert ws.count(Page) == 1
+
+
+def test_a_function_that_fails_stops_the_write_and_names_the_row(ws: hb.HeavenBase) -> None:
+    class Ratio(hb.Entity):
+        n = hb.field(hb.Integer)
+        inverse = hb.field(hb.Float).compute(lambda n: 1 / n, inputs=[n])
+
+    ws.register(Ratio)
+
+    with pytest.raises(
+        HeavenError, match=r"ratio\.inverse, row 1: computing it failed with ZeroDivisionError"
+    ) as raised:
+        ws.upsert_many(Ratio, [{"n": 2}, {"n": 0}])
+
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)
+    assert ws.count(Ratio) == 0
+
+
+def test_a_computed_value_is_checked_like_any_other(ws: hb.HeavenBase) -> None:
+    class Loud(hb.Entity):
+        title = hb.field(hb.ShortText)
+        upper = hb.field(hb.Integer).compute(str.upper, inputs=[title])  # pyright: ignore[reportArgumentType]
+
+    ws.register(Loud)
+
+    with pytest.raises(InvalidType, match=r"loud\.upper, row 0: 'A' is a str; takes a whole number"):
+        ws.upsert(Loud, {"title": "a"})
+
+
+def test_a_function_may_have_no_inputs_or_read_the_id(ws: hb.HeavenBase) -> None:
+    class Made(hb.Entity):
+        three = hb.field(hb.Integer).compute(lambda: 3, inputs=[])
+        start = hb.field(hb.ShortText).compute(lambda one: one[:2], inputs=["object_id"])
+
+    ws.register(Made)
+
+    ws.upsert(Made, {"object_id": "abc"})
+
+    assert ws.get("abc") == {"object_id": "abc", "name": None, "three": 3, "start": "ab"}
+
+
+# -- found again -----------------------------------------------------------------------------------------------------
+
+DECLARATION = """
+import heavenbase as hb
+def shout(title):
+    return title.upper() + "!"
+class Cry(hb.Entity):
+    title = hb.field(hb.ShortText)
+    loud = hb.field(hb.ShortText).compute(shout, inputs=[title])
+    strip = hb.field(hb.ShortText).compute(str.strip, inputs=[title])
+"""
+WRITE = """
+import json, heavenbase as hb
+from heaven_core.errors import NotResolved
+with hb.HeavenBase("cries") as ws:
+    try:
+        one = ws.upsert("cry", {"title": " b"})
+        print(json.dumps([ws.get(one)["loud"], ws.get(one)["strip"]]))
+    except NotResolved as error:
+        print(json.dumps({"error": str(error), "read": ws.query("cry").execute().column("loud")}))
+"""
+
+
+def test_a_stored_function_is_imported_by_the_next_process(elsewhere: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "cries.py").write_text(DECLARATION)
+    declare = "import heavenbase as hb, cries\nwith hb.HeavenBase('cries') as ws:\n"
+    elsewhere(f"{declare}    ws.register(cries.Cry); ws.upsert(cries.Cry, {{'title': 'a'}}); print(1)")
+
+    same = elsewhere(WRITE)
+    (tmp_path / "cries.py").write_text(DECLARATION.replace('"!"', '"?"'))
+    changed = elsewhere(WRITE)
+    (tmp_path / "cries.py").unlink()
+    gone = elsewhere(WRITE)
+
+    assert same == [" B!", "b"]
+    assert "cry.loud is computed by 'cries:shout'" in changed["error"]
+    assert "its source has changed since it was registered" in changed["error"]
+    assert "cry.loud is computed by 'cries:shout', which cannot be used here" in gone["error"]
+    assert sorted(gone["read"]) == [" B!", "A!"]
+
+
+@pytest.mark.parametrize("function", [words, str.upper, len, Scale.doubled, functools.reduce], ids=repr)
+def test_a_function_with_a_name_is_found_again(function: Any) -> None:
+    assert load(describe(function, ())) == function
+
+
+@pytest.mark.parametrize(
+    "function", [lambda n: n, Scale(2), Scale(2).scaled, functools.partial(words, "x"), "x".join], ids=repr
+)
+def test_a_function_that_no_name_leads_to_is_not_mistaken_for_another(function: Any) -> None:
+    stored = describe(function, ())
+
+    with pytest.raises(ImportError):
+        load(stored)
+    assert stored.resolved("doc", "n") is function
+
+
+def test_a_name_that_means_something_else_by_now_is_not_used() -> None:
+    stored = describe(words, ())
+
+    with pytest.raises(AttributeError, match="is not a function"):
+        load(type(stored)("math:pi", (), ""))
+    with pytest.raises(ValueError, match="its source has changed"):
+        load(type(stored)(f"{__name__}:Scale", (), stored.source_hash))
+    with pytest.raises(NotResolved, match=r"doc\.n is computed by 'no_such_module:f', which cannot be used here"):
+        type(stored)("no_such_module:f", (), "").resolved("doc", "n")
+
+
+def test_a_function_without_source_text_is_told_by_its_code() -> None:
+    here: dict[str, Any] = {}
+    exec("def made(n):\n    return n + 1", here)
+    first = here["made"]
+    exec("\n\ndef made(n):\n    return n + 1", here)
+    again = here["made"]
+    exec("def made(n):\n    return n + 2", here)
+    second = here["made"]
+
+    assert source_hash(first) == source_hash(again)
+    assert source_hash(first) != source_hash(second)
+    assert (source_hash(len), len(source_hash(first))) == ("", 32)

@@ -1,0 +1,157 @@
+"""Where fields go, `heaven_core.placement`: what was said, what a profile says, what the type's default is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import heavenbase as hb
+from heaven_core.errors import HeavenError, PlacementError, SchemaError
+from heaven_core.ext import StoreChoice, register_storage_profile
+from heaven_core.placement import (
+    Placed,
+    default_strategy,
+    layout_of,
+    offered,
+    place,
+    placement_from_dict,
+    placement_to_dict,
+)
+from heaven_core.registry import registries
+from heaven_core.schema import EntitySchema, FieldSchema
+from heaven_core.types import Array, LogicalType, ShortText
+
+pytestmark = pytest.mark.unit
+
+ONE = {"main": "sqlite"}
+
+
+def _field(dtype: LogicalType[Any] | None = None, *stores: StoreChoice) -> FieldSchema:
+    return FieldSchema("doc", "x", dtype or ShortText(), stores=stores)
+
+
+def _placed(field: FieldSchema, backends: dict[str, str] | None = None) -> Placed:
+    return place(EntitySchema.made("doc", [field]), backends or ONE, registries())["x"]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "strategy"),
+    [
+        (hb.ShortText(), "inline"),
+        (hb.Timestamp(), "inline"),
+        (hb.Array(), "json"),
+        (hb.Json(), "json"),
+        (hb.Vector(2), "inline"),
+    ],
+    ids=repr,
+)
+def test_a_field_that_says_nothing_goes_to_main_in_the_form_of_its_type(dtype: LogicalType[Any], strategy: str) -> None:
+    assert default_strategy(_field(dtype)) == strategy
+    assert _placed(_field(dtype)) == Placed("main", strategy)
+
+
+def test_an_index_alone_implies_the_default_storage() -> None:
+    assert _placed(_field(None, StoreChoice(strategy="inverted"))) == Placed("main", "inline", ("inverted",))
+
+
+def test_choices_add_up_and_aliases_mean_their_strategy() -> None:
+    stores = (
+        StoreChoice(to="main"),
+        StoreChoice(strategy="InlineColumn"),
+        StoreChoice("main", "fulltext"),
+        StoreChoice(strategy="inverted"),
+    )
+
+    assert _placed(_field(None, *stores)) == Placed("main", "inline", ("inverted",))
+
+
+def test_an_array_may_lie_in_a_table_of_its_own() -> None:
+    assert _placed(_field(Array(ShortText), StoreChoice(strategy="side"))) == Placed("main", "side")
+
+
+@pytest.mark.parametrize(
+    ("stores", "backends", "kind", "message"),
+    [
+        ([StoreChoice(to="man")], ONE, PlacementError, r"doc\.x: there is no backend 'man'; did you mean 'main'"),
+        (
+            [StoreChoice(to="other")],
+            {**ONE, "other": "inmem"},
+            PlacementError,
+            r"doc\.x: fields beside the primary need the write protocol for several engines",
+        ),
+        (
+            [StoreChoice(to="main"), StoreChoice(to="other")],
+            {**ONE, "other": "inmem"},
+            PlacementError,
+            "one backend holds a field, not main and other",
+        ),
+        ([StoreChoice(mirror=True)], ONE, PlacementError, "a mirror is a copy in the primary"),
+        (
+            [StoreChoice(strategy="inline"), StoreChoice(strategy="json")],
+            ONE,
+            PlacementError,
+            "one strategy stores a field, not inline and json",
+        ),
+        (
+            [StoreChoice(strategy="suffix-index")],
+            ONE,
+            PlacementError,
+            r"backend 'main' \(sqlite\) has no 'suffix-index' for ShortText; it has: inline, .*inverted",
+        ),
+        ([StoreChoice(strategy="side")], ONE, PlacementError, "has no 'side' for ShortText"),
+        (
+            [StoreChoice(strategy="invertd")],
+            ONE,
+            SchemaError,
+            "there is no strategy 'invertd'; did you mean 'inverted'",
+        ),
+    ],
+    ids=lambda one: str(one)[:40],
+)
+def test_what_cannot_be_is_refused_with_what_can(
+    stores: list[StoreChoice], backends: dict[str, str], kind: type[HeavenError], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        _placed(_field(None, *stores), backends)
+
+
+def test_the_offer_is_what_the_engine_has_handlers_for() -> None:
+    assert offered(_field(), "sqlite", registries()) == ["inline", "inverted"]
+    assert offered(_field(Array(ShortText)), "sqlite", registries()) == ["inline", "json", "side"]
+    assert offered(_field(), "inmem", registries()) == ["inline", "json", "inverted", "suffix-index"]
+    assert offered(_field(hb.Artifact()), "sqlite", registries()) == ["inline"]
+
+
+def test_a_profile_speaks_for_fields_that_say_nothing_and_the_last_one_first(registered: None) -> None:
+    register_storage_profile("texts", lambda field, backends: StoreChoice(strategy="inverted"))
+    register_storage_profile("silent", lambda field, backends: None)
+    asked: list[dict[str, str]] = []
+    register_storage_profile(
+        "x-only",
+        lambda field, backends: asked.append(dict(backends)) or (StoreChoice("main") if field.name == "x" else None),
+    )
+
+    placed = place(EntitySchema.made("doc", [_field()]), ONE, registries())
+
+    assert (placed["x"], placed["name"]) == (Placed("main", "inline"), Placed("main", "inline", ("inverted",)))
+    assert _placed(_field(None, StoreChoice(strategy="inline"))) == Placed("main", "inline")
+    assert asked[0] == ONE
+
+
+def test_a_placement_survives_its_json_form() -> None:
+    placement = {"a": Placed("main", "inline", ("inverted", "suffix-index")), "b": Placed("main", "json")}
+
+    assert placement_from_dict(json.loads(json.dumps(placement_to_dict(placement)))) == placement
+
+
+def test_a_layout_has_the_fields_of_its_backend_and_the_id() -> None:
+    schema = EntitySchema.made("doc", [_field(), FieldSchema("doc", "far", ShortText())])
+    placement = {**place(schema, ONE, registries()), "far": Placed("vectors", "inline")}
+
+    here = layout_of(schema, placement, "main", "sqlite")
+    there = layout_of(schema, placement, "vectors", "lancedb")
+
+    assert (here.names, there.names) == (("object_id", "name", "x"), ("object_id", "far"))
+    assert repr(there) == "<layout of doc in vectors>"

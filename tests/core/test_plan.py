@@ -1,0 +1,204 @@
+"""How a query is answered, `heaven_core.plan`: by handlers where there are any, in Python where there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import heavenbase as hb
+from heaven_core.errors import DeadlineExceeded, QueryError, ResultTooLarge
+from heaven_core.ext import QueryFragment, register_backend_builder, register_handler
+from heaven_core.plan import MAX_NESTING, LazyTypes, dtypes
+from heaven_inmem.engine import MemoryBackend
+
+pytestmark = pytest.mark.unit
+
+
+class Doc(hb.Entity):
+    title = hb.field(hb.LongText)
+    kind = hb.field(hb.ShortText)
+    n = hb.field(hb.Integer)
+    tags = hb.field(hb.Array(hb.ShortText))
+    meta = hb.field(hb.Json)
+    place = hb.field(hb.Vector(2))
+
+
+ROWS: list[dict[str, Any]] = [
+    {"object_id": "a", "title": "the quick fox", "kind": "x", "n": 1, "tags": ["t"], "meta": {"k": 1}, "place": [1, 0]},
+    {
+        "object_id": "b",
+        "title": "the lazy dog",
+        "kind": "y",
+        "n": 2,
+        "tags": ["t", "u"],
+        "meta": {"k": "v"},
+        "place": [0, 1],
+    },
+    {"object_id": "c", "title": "a quick dog", "kind": "x", "n": None, "tags": [], "meta": None, "place": [1, 1]},
+    {"object_id": "d", "title": None, "kind": None, "n": 2, "tags": None, "meta": {"k": None}, "place": None},
+]
+
+
+@pytest.fixture
+def bare(registered: None) -> Iterator[hb.HeavenBase]:
+    """A workspace on an engine that has not a single handler."""
+    register_backend_builder("bare", MemoryBackend, primary=True)
+    with hb.HeavenBase("bare", backends={"main": "bare"}) as ws:
+        ws.register(Doc)
+        ws.upsert_many(Doc, ROWS)
+        yield ws
+
+
+@pytest.fixture
+def docs(ws: hb.HeavenBase) -> hb.HeavenBase:
+    ws.register(Doc)
+    ws.upsert_many(Doc, ROWS)
+    return ws
+
+
+QUESTIONS: dict[str, Callable[[Any], Any]] = {
+    "everything": lambda q: q.order_by("object_id"),
+    "a filter": lambda q: q.where(Doc.n >= 2, ~Doc.title.contains("fox")).order_by("-object_id").select("n"),
+    "nothing": lambda q: q.where(Doc.n > 99),
+    "a choice": lambda q: q.where((Doc.kind == "x") | Doc.tags.array_contains("u")).order_by("n"),
+    "a path": lambda q: q.where(Doc.meta["k"] == 1),
+    "words": lambda q: q.where(Doc.title.match("QUICK")).order_by("object_id"),
+    "a search": lambda q: q.search("quick dog", "title").select("kind"),
+    "a search that is filtered, ordered and cut": lambda q: (
+        q.search("quick dog", "title").where(Doc.kind == "x").order_by("-object_id").limit(1)
+    ),
+    "a search without words": lambda q: q.search("?!", "title"),
+    "the nearest": lambda q: q.near("place", [1, 0], 2),
+    "the nearest that are filtered, ordered and cut": lambda q: (
+        q.near("place", [1, 0], 5, "l2").where(Doc.n != 1).order_by("-title").offset(1)
+    ),
+    "groups": lambda q: (
+        q.group_by("kind")
+        .aggregate(rows="count", total=Doc.n.sum(), each=Doc.n.value_counts())
+        .order_by("-rows", "kind")
+    ),
+    "groups that are chosen": lambda q: (
+        q.where(Doc.n.is_null(False)).group_by("n").aggregate(first=Doc.title.min()).having({"n": 2})
+    ),
+    "one number": lambda q: q.aggregate(middle=Doc.n.median(), most=Doc.n.max()),
+}
+
+
+@pytest.mark.parametrize("ask", QUESTIONS.values(), ids=QUESTIONS)
+def test_without_handlers_the_answers_are_the_same(bare: hb.HeavenBase, docs: hb.HeavenBase, ask: Any) -> None:
+    expected, found = ask(docs.query(Doc)).execute(), ask(bare.query(Doc)).execute()
+
+    assert found.rows() == expected.rows()
+    assert found.ids == expected.ids
+    assert found.columns == expected.columns
+    assert (found.scores is None) == (expected.scores is None)
+
+
+@pytest.mark.parametrize("ask", QUESTIONS.values(), ids=QUESTIONS)
+def test_a_question_is_explained_without_being_answered(docs: hb.HeavenBase, ask: Any) -> None:
+    query = ask(docs.query(Doc))
+
+    dry, wet = query.explain(), query.explain(analyze=True)
+
+    assert (dry.rows, wet.rows) == (None, len(query.execute()))
+    assert [step["step"] for step in dry.steps] == [step["step"] for step in wet.steps]
+    assert {step["mode"] for step in dry.steps} <= {"native", "python"}
+
+
+def test_what_runs_in_python_says_why(bare: hb.HeavenBase) -> None:
+    asked = {
+        "filter": (bare.query(Doc).where(Doc.n == 1), "no handler: scanned in Python"),
+        "near": (bare.query(Doc).near("place", [1, 0]), "exact matrix in Python: the engine has no vectors"),
+        "search": (bare.query(Doc).search("dog", "title"), "BM25 in Python: the field has no full-text index"),
+    }
+
+    for step, (query, notes) in asked.items():
+        said = query.explain()
+        assert not said.native
+        assert (said.steps[0]["step"], said.steps[0]["mode"], said.steps[0]["notes"]) == (step, "python", notes)
+        assert said.steps[-1].get("estimate") is None
+    assert bare.query(Doc).group_by("kind").aggregate(total=Doc.n.sum()).explain().steps == [
+        {"step": "group", "backend": "main", "mode": "python"}
+    ]
+
+
+def test_bounds_hold_for_what_runs_in_python(bare: hb.HeavenBase) -> None:
+    search = bare.query(Doc).search("the a", "title")
+
+    with pytest.raises(ResultTooLarge, match="more than 2 rows"):
+        search.limits(max_rows=2).execute()
+    with pytest.raises(ResultTooLarge, match="passes 40 bytes"):
+        search.limits(max_bytes=40).execute()
+    bare.upsert_many(Doc, [{"title": "the", "n": number} for number in range(1500)])
+    with pytest.raises(DeadlineExceeded):
+        bare.query(Doc).where(Doc.n > 1).limits(deadline=1e-9).execute()
+
+
+def test_a_deep_condition_is_answered_in_parts(docs: hb.HeavenBase) -> None:
+    condition: Any = Doc.n == 2
+    for step in range(30):
+        condition = ~(condition & (Doc.kind != f"k{step}")) | (Doc.kind == "z")
+
+    said = docs.query(Doc).where(condition).explain(analyze=True)
+
+    assert any(f"nested deeper than {MAX_NESTING} levels" in step.get("notes", "") for step in said.steps)
+    assert sorted(docs.query(Doc).where(condition).execute().ids) == ["b", "d"]
+    assert docs.query(Doc).where(condition).explain().rows is None
+
+
+def test_a_condition_too_large_for_the_engine_is_answered_in_python(
+    open_workspace: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws = open_workspace("sqlite")
+    ws.register(Doc)
+    ws.upsert_many(Doc, ROWS)
+    monkeypatch.setattr("heaven_core.sql.MAX_PARAMETERS", 5)
+    query = ws.query(Doc).where(*(Doc.n != number for number in range(2, 20)), Doc.kind == "x").order_by("object_id")
+
+    said = query.explain()
+
+    assert query.execute().ids == ["a", "c"]
+    assert (said.native, said.rows) == (False, None)
+    assert "too large for the engine" in str(said)
+    assert query.explain(analyze=True).rows == 2
+
+
+def test_a_handler_that_gives_no_fragment_is_named(docs: hb.HeavenBase, engine: str, registered: None) -> None:
+    register_handler("me", hb.ShortText, "contains", engine, "inline", lambda field, value, ctx: "x")  # pyright: ignore[reportArgumentType]
+
+    with pytest.raises(QueryError, match=r"the handler for contains on kind \(of me\) returned no QueryFragment"):
+        docs.query(Doc).where(Doc.kind.contains("x")).execute()
+
+
+def test_a_handler_registered_while_a_workspace_is_open_serves_the_next_query(
+    open_workspace: Any, registered: None
+) -> None:
+    ws = open_workspace("inmem")
+    ws.register(Doc)
+    ws.upsert_many(Doc, ROWS)
+    ask = ws.query(Doc).where(Doc.kind.starts_with("x")).order_by("object_id")
+    before = ask.execute().ids
+
+    def nobody(field: Any, value: Any, ctx: Any) -> QueryFragment:
+        return QueryFragment(ctx.backend, "starts_with", field.name, lambda row: False, notes="nobody")
+
+    registration = register_handler("me", hb.ShortText, "starts_with", "inmem", "inline", nobody)
+    during, said = ask.execute().ids, ask.explain().steps[0]
+    registration.unregister()
+
+    assert (before, during, ask.execute().ids) == (["a", "c"], [], ["a", "c"])
+    assert (said["handler"], said["notes"]) == ("me", "nobody")
+
+
+def test_the_types_of_an_answer_are_worked_out_when_asked(docs: hb.HeavenBase) -> None:
+    plain = LazyTypes(docs.query(Doc).select("n"))
+
+    assert plain["n"] == hb.Integer()
+    assert set(plain) == {*Doc.schema().names, "_score", "_distance"}
+    assert len(plain) == len(Doc.schema().names) + 2
+    assert dtypes(docs.query(Doc).group_by("kind").aggregate(rows="count")) == {
+        "kind": hb.ShortText(),
+        "rows": hb.Integer(),
+    }

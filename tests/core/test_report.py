@@ -1,0 +1,258 @@
+"""`check`, `repair` and `health`, `heaven_core.report`: planted damage is found, and mended where that can be."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import heavenbase as hb
+from heaven_core.errors import StorageError
+from heaven_core.ext import Extension, ExtensionSpec, register_extension
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Open = Callable[..., hb.HeavenBase]
+
+pytestmark = pytest.mark.integration
+
+
+class Doc(hb.Entity):
+    title = hb.field(hb.ShortText).store(strategy=hb.InvertedIndex)
+    body = hb.field(hb.LongText).store(strategy=hb.InvertedIndex)
+    tags = hb.field(hb.Array(hb.ShortText)).store(strategy=hb.SideTable)
+    days = hb.field(hb.Array(hb.Date)).store(strategy=hb.SideTable)
+    end = hb.field(hb.ShortText).index()
+
+
+ROWS: list[dict[str, Any]] = [
+    {"object_id": "a", "title": "Élan vital", "body": "one two", "tags": ["x", "y", "x"], "days": ["2024-05-01"]},
+    {"object_id": "b", "title": None, "body": "two three", "tags": [], "end": "e"},
+    {"object_id": "c", "tags": None},
+]
+
+
+@pytest.fixture
+def ws(open_workspace: Open) -> hb.HeavenBase:
+    made = open_workspace("sqlite")
+    made.register(Doc)
+    made.upsert_many(Doc, ROWS)
+    return made
+
+
+def _damage(ws: hb.HeavenBase, *statements: str) -> None:
+    """Change the file behind the workspace's back."""
+    assert ws.folder is not None
+    with closing(sqlite3.connect(ws.folder / "main.db")) as connection:
+        for one in statements:
+            connection.execute(one)
+        connection.commit()
+
+
+def test_a_sound_workspace_is_ok(engine: str, open_workspace: Open) -> None:
+    ws = open_workspace(engine, id="sound")
+    ws.register(Doc)
+    ws.upsert_many(Doc, ROWS)
+    ws.set("a", {"tags": ["z"], "body": None})
+    ws.delete("b")
+
+    for report in (ws.check(), ws.repair()):
+        assert report.ok
+        assert json.loads(json.dumps(report.to_dict())) == {"ok": True, "entities": 3, "findings": [], "repaired": []}
+
+
+PLANTED: dict[str, tuple[str, str, str]] = {
+    "a side row deleted": ("delete from \"e_doc.tags\" where item = 'y'", "stale-side-table", "tags"),
+    "a side row added": ("insert into \"e_doc.tags\" values (3, 0, 'new')", "stale-side-table", "tags"),
+    "a side row changed": ("update \"e_doc.days\" set item = '2000-01-01'", "stale-side-table", "days"),
+    "a side row orphaned": ("insert into \"e_doc.tags\" values (99, 0, 'x')", "stale-side-table", "tags"),
+    "a full-text row deleted": ('delete from "e_doc.fts" where rowid = 1', "stale-fulltext", "title, body"),
+    "a full-text row changed": (
+        "update \"e_doc.fts\" set f_body = 'other' where rowid = 2",
+        "stale-fulltext",
+        "title, body",
+    ),
+}
+
+
+@pytest.mark.parametrize(("statement", "kind", "detail"), PLANTED.values(), ids=PLANTED)
+def test_what_follows_from_the_rows_is_found_and_mended(
+    ws: hb.HeavenBase, statement: str, kind: str, detail: str
+) -> None:
+    before = ws.query(Doc).order_by("object_id").execute().rows()
+    _damage(ws, statement)
+
+    found = ws.check()
+    mended = ws.repair()
+
+    assert not found.ok
+    assert [(one.entity, one.kind, one.detail, one.repairable) for one in found.findings] == [
+        ("doc", kind, detail, True)
+    ]
+    assert (mended.ok, mended.repaired, mended.findings) == (True, found.findings, ())
+    assert ws.check().ok
+    assert ws.query(Doc).order_by("object_id").execute().rows() == before
+    assert ws.query(Doc).where(Doc.tags.array_contains("y")).execute().ids == ["a"]
+    assert ws.query(Doc).where(Doc.days.array_contains("2024-05-01")).execute().ids == ["a"]
+    assert ws.query(Doc).where(Doc.title.match("elan")).execute().ids == ["a"]
+    assert sorted(ws.query(Doc).search("two", "body").execute().ids) == ["a", "b"]
+
+
+def test_checking_changes_nothing(ws: hb.HeavenBase) -> None:
+    _damage(ws, 'delete from "e_doc.tags"')
+
+    assert ws.check().findings == ws.check().findings != ()
+
+
+def test_several_findings_are_mended_at_once(ws: hb.HeavenBase) -> None:
+    _damage(ws, 'delete from "e_doc.tags"', 'delete from "e_doc.days"', 'delete from "e_doc.fts"')
+
+    report = ws.repair()
+
+    assert (report.ok, len(report.repaired)) == (True, 3)
+
+
+def test_lost_rows_are_reported_and_not_invented(ws: hb.HeavenBase) -> None:
+    _damage(ws, 'drop table "e_doc"')
+
+    report = ws.repair()
+
+    assert not report.ok
+    assert [(one.entity, one.kind, one.repairable) for one in report.findings] == [("doc", "missing-table", False)]
+    assert report.repaired == ()
+    with pytest.raises(StorageError, match="its tables are not what this workspace made") as raised:
+        ws.count(Doc)
+    assert "select" not in str(raised.value).lower()
+    assert isinstance(raised.value.__cause__, sqlite3.Error)
+
+
+@pytest.mark.parametrize("table", ["e_doc.tags", "e_doc.fts"])
+def test_a_lost_index_is_made_anew(ws: hb.HeavenBase, table: str) -> None:
+    _damage(ws, f'drop table "{table}"')
+
+    found = ws.check()
+    mended = ws.repair()
+
+    assert [one.repairable for one in found.findings] == [True]
+    assert mended.ok
+    ws.upsert(Doc, {"object_id": "d", "tags": ["y"], "body": "two"})
+    assert ws.query(Doc).where(Doc.tags.array_contains("y")).order_by("object_id").execute().ids == ["a", "d"]
+    assert sorted(ws.query(Doc).search("two", "body").execute().ids) == ["a", "b", "d"]
+
+
+def test_a_value_that_nobody_wrote_is_reported_and_stops_those_who_read_it(ws: hb.HeavenBase) -> None:
+    _damage(ws, "update \"e_doc\" set tags = '[\"x\",' where object_id = 'a'")
+
+    report = ws.repair()
+
+    assert [(one.kind, one.detail, one.repairable) for one in report.findings] == [
+        ("damaged-rows", "values of tags", False)
+    ]
+    found = ws.query(Doc).execute()
+    for read in (lambda: ws.get("a"), found.rows, lambda: found.column("tags")):
+        with pytest.raises(StorageError, match=r"a stored value of .*tags.* cannot be read: it was damaged outside"):
+            read()
+    assert ws.get("b") is not None
+    assert len(found.column("title")) == 3
+
+
+def test_damaged_pages_are_reported_first(ws: hb.HeavenBase) -> None:
+    assert ws.folder is not None
+    path = ws.folder / "main.db"
+    ws.upsert_many(Doc, [{"title": "x" * 200} for _ in range(300)])
+    ws.close()
+    content = bytearray(path.read_bytes())
+    pages = [at for at in range(4096, len(content), 4096) if b"x" * 200 in content[at : at + 4096]]
+    content[pages[len(pages) // 2] : pages[len(pages) // 2] + 200] = b"\xff" * 200
+    path.write_bytes(content)
+
+    with hb.HeavenBase("demo", path=path.parent) as again:
+        report = again.repair()
+
+    assert [(one.entity, one.kind, one.repairable) for one in report.findings] == [(None, "damaged-pages", False)]
+
+
+def test_a_damaged_record_of_an_entity_is_named(ws: hb.HeavenBase) -> None:
+    assert ws.folder is not None
+    folder = ws.folder
+    ws.close()
+    with closing(sqlite3.connect(folder / "main.db")) as connection:
+        connection.execute("update \"e_hb-entity\" set placement = '{\"title\":5}' where object_id = 'doc'")
+        connection.commit()
+
+    with (
+        hb.HeavenBase("demo", path=folder) as again,
+        pytest.raises(StorageError, match="the record of entity 'doc' is damaged"),
+    ):
+        again.query("doc")
+
+
+def test_a_stale_index_in_memory_is_found_and_mended(open_workspace: Open) -> None:
+    ws = open_workspace("inmem", id="memory")
+    ws.register(Doc)
+    ws.upsert_many(Doc, ROWS)
+    ws.core().primary.tables["doc"].indexes["end"].remove("e", "b")
+    assert ws.query(Doc).where(Doc.end == "e").execute().ids == []
+
+    report = ws.repair()
+
+    assert [(one.kind, one.detail) for one in report.repaired] == [("stale-index", "end")]
+    assert report.ok
+    assert ws.query(Doc).where(Doc.end == "e").execute().ids == ["b"]
+
+
+def test_lost_rows_in_memory_are_reported(open_workspace: Open) -> None:
+    ws = open_workspace("inmem", id="memory")
+    ws.register(Doc)
+    del ws.core().primary.tables["doc"]
+
+    report = ws.repair()
+
+    assert [(one.entity, one.kind, one.repairable) for one in report.findings] == [("doc", "missing-table", False)]
+
+
+# -- health ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_healthy_workspace_says_so(engine: str, open_workspace: Open) -> None:
+    health = open_workspace(engine, id="sound").health()
+
+    assert health.ok
+    assert (health.backends["main"]["type"], health.backends["main"]["ok"]) == (engine, True)
+    assert "primary" in health.backends["main"]["capabilities"]
+    assert health.extensions == {"system": "active"}
+    assert json.loads(json.dumps(health.to_dict()))["failures"] == []
+
+
+def test_every_backend_is_listed(open_workspace: Open) -> None:
+    health = open_workspace("inmem", id="two", backends={"main": "inmem", "more": "inmem"}).health()
+
+    assert health.ok
+    assert list(health.backends) == ["main", "more"]
+
+
+def test_an_engine_that_does_not_answer_is_unhealthy(ws: hb.HeavenBase) -> None:
+    _damage(ws, 'drop table "e_hb-extension"')
+
+    health = ws.health()
+
+    assert not health.ok
+    assert health.backends["main"]["ok"] is False
+    assert "backend 'main'" in health.backends["main"]["error"]
+
+
+def test_a_failed_extension_is_unhealthy_and_says_why(open_workspace: Open) -> None:
+    with register_extension(Extension(ExtensionSpec("passing"))):
+        first = open_workspace("sqlite", id="failing")
+        first.enable_extension("passing")
+        first.close()
+
+    health = open_workspace("sqlite", id="failing").health()
+
+    assert not health.ok
+    assert health.extensions == {"system": "active", "passing": "failed"}
+    assert [one["name"] for one in json.loads(json.dumps(health.to_dict()))["failures"]] == ["passing"]
