@@ -111,7 +111,7 @@ class Index:
     """The plugins that are installed, each loaded at most once. Thread-safe.
 
     It follows `sys.path`, or `paths`, or holds exactly `refs`; a change on the paths is seen
-    at the next call, and a plugin that had failed is then tried again.
+    at the next call, and a plugin that had failed is then tried again: once more for each change.
 
     check_hooks: raises if an object doesn't fit the hook specs. It is asked once per extension
         that implements hooks, at its load; without it the implementation isn't imported.
@@ -130,6 +130,7 @@ class Index:
         self._refs: tuple[PluginRef, ...] = tuple(sorted(refs or ()))
         self._seen: object = None
         self._outcomes: dict[PluginRef, Outcome] = {}
+        self._failed_in: object = None  # what lay on the paths when a plugin last failed
         self._locks: dict[PluginRef, RLock] = {}
         self._lock = RLock()
 
@@ -222,10 +223,12 @@ class Index:
 
             invalidate_caches()
         self._refs = refs
+        has_failed = any(isinstance(outcome, PluginFailure) for outcome in self._outcomes.values())
+        keeps_failures = has_failed and self._seen is not None and self._failed_in == _contents(_folders(self._paths))
         self._outcomes = {
             ref: outcome
             for ref, outcome in self._outcomes.items()
-            if ref in refs and not isinstance(outcome, PluginFailure)
+            if ref in refs and (keeps_failures or not isinstance(outcome, PluginFailure))
         }
 
     def _load(self, ref: PluginRef) -> tuple[Outcome, bool]:
@@ -239,7 +242,10 @@ class Index:
         with lock:
             if (outcome := self._outcomes.get(ref)) is not None:
                 return outcome, False
-            outcome = self._outcomes[ref] = _load(ref, self.check_hooks)
+            outcome = _load(ref, self.check_hooks)
+            if isinstance(outcome, PluginFailure) and not self._fixed:
+                self._failed_in = _contents(_folders(self._paths))
+            self._outcomes[ref] = outcome
             return outcome, True
 
     def _outcome(self, ref: PluginRef, *, check: bool) -> Outcome | None:
@@ -400,6 +406,27 @@ def _fingerprint(path: str) -> object:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_ino
+
+
+def _contents(paths: Iterable[str]) -> tuple[object, ...]:
+    """What could make a failed plugin work when it changes: names on each path, times of modules and metadata.
+
+    The byte code that an import writes is none of it, though it changes the time of the folder it lies in.
+    """
+    return tuple((path, _listing(path)) for path in paths)
+
+
+def _listing(path: str) -> object:
+    try:
+        with os.scandir(path or ".") as entries:
+            return frozenset((entry.name, _time(entry)) for entry in entries if entry.name != "__pycache__")
+    except OSError:
+        return _fingerprint(path)
+
+
+def _time(entry: os.DirEntry[str]) -> int:
+    is_package = entry.is_dir() and not entry.name.lower().endswith(_SUFFIXES)
+    return 0 if is_package else entry.stat(follow_symlinks=False).st_mtime_ns
 
 
 def _is_stdlib_wanted() -> bool:

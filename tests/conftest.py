@@ -30,7 +30,8 @@ REQUIRED_ENGINES = frozenset(filter(None, os.environ.get("HEAVENBASE_TEST_REQUIR
 # How the run itself was started is no business of what a test starts.
 FOREIGN_VARIABLES = ("HEAVENBASE_", "COVERAGE_", "COV_CORE_", "PYTEST_ADDOPTS")
 
-# A busy machine pauses at will: the time that one example takes says nothing. The rest is as hypothesis has it.
+# A busy machine pauses at will: the time that one example takes says nothing. The rest is as hypothesis has it:
+# where CI is set it makes the same examples at each run, elsewhere others.
 hypothesis.settings.register_profile("unhurried", hypothesis.settings(), deadline=None)
 hypothesis.settings.load_profile("unhurried")
 

@@ -315,23 +315,23 @@ class MemoryBackend:
             (inserted if before is None else updated).append(position)
             row["_v"] = lsn
             made[object_id] = row
-        self._check_unique(table, overlay, made, batch)
+        self._check_unique(table, overlay, batch)
         overlay.update(made)
         return Written(inserted, updated, len(batch.ids) - len(inserted) - len(updated))
 
-    def _check_unique(self, table: Table, overlay: dict[str, Row | None], made: dict[str, Row], batch: Batch) -> None:
+    def _check_unique(self, table: Table, overlay: dict[str, Row | None], batch: Batch) -> None:
+        """Row by row, as the error names the first row whose value a stored row or an earlier one has."""
+        written = set(batch.ids)
         for column in table.layout.columns:
             if not column.field.unique:
                 continue
             name = column.name
             index = table.indexes[name]
-            taken = {row[name] for one, row in overlay.items() if row is not None and one not in made}
-            for object_id, row in made.items():
-                value = row[name]
+            taken = {row[name] for one, row in overlay.items() if row is not None and one not in written}
+            for position, value in enumerate(batch.columns[name]):
                 if value is None:
                     continue
-                if value in taken or any(one not in overlay and one not in made for one in index.find(value)):
-                    position = list(batch.ids).index(object_id)
+                if value in taken or any(one not in overlay and one not in written for one in index.find(value)):
                     raise UniqueViolation.at(
                         table.layout.entity, name, position, value, "is taken by another row; the field is unique"
                     )

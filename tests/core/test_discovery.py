@@ -665,6 +665,17 @@ def test_a_failed_plugin_is_tried_again_after_the_installation_has_changed(site:
     assert index.named(STORAGE, "bee") is kept
 
 
+def test_byte_code_written_beside_a_failed_plugin_does_not_make_it_be_tried_again(site: Site, index: Index) -> None:
+    site.storage("quack", "1 / 0")
+    first = index.load(index.refs(STORAGE)[0])
+
+    (site.folder / "__pycache__").mkdir(exist_ok=True)
+    _touch(site.folder)
+
+    assert isinstance(first, PluginFailure)
+    assert index.load(index.refs(STORAGE)[0]) is first
+
+
 def test_what_has_loaded_stays_loaded_after_the_installation_has_changed(site: Site) -> None:
     site.extension("audit", HOOKS_SOURCE.format(hook="after_commit(self, lsn)"))
     site.write("hb_hooks", HOOKS_SOURCE.format(hook="after_commit(self, lsn)"))

@@ -43,7 +43,7 @@ HEAVY = {
 QUIET = {"_hashlib", "email", "http", "logging", "pluggy", "ssl", "tempfile", "unittest", "uuid", "zipfile"}
 """Nobody forbids these; opening a workspace was freed of them once, and shall stay so."""
 
-OWN = {"import": 13, "class": 13, "workspace": 51}
+OWN = {"import": 13, "class": 13, "workspace": 52}
 """How many modules of HeavenBase are loaded. Lower them when you can; raise them only with a reason."""
 FOREIGN = {"import": 75, "class": 75, "workspace": 95}
 """How many others, a few more than on Python 3.11: interpreters differ."""

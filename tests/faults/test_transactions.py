@@ -496,6 +496,16 @@ def test_a_veto_inside_a_transaction_stops_that_write_only(ws: hb.HeavenBase) ->
     assert ws.count(Tag) == 0
 
 
+def test_a_clash_inside_a_batch_names_the_second_row_even_where_that_row_is_stored_already(ws: hb.HeavenBase) -> None:
+    with ws.transaction() as tx:
+        tx.upsert(Doc, {"object_id": "b", "code": "x"})
+        with pytest.raises(UniqueViolation) as raised:
+            tx.upsert_many(Doc, [{"object_id": "a", "code": "x"}, {"object_id": "b", "code": "x"}])
+
+        assert (raised.value.field, raised.value.row, raised.value.value) == ("code", 1, "x")
+        assert tx.ids(Doc) == ["b"]
+
+
 # Anything at all
 
 
