@@ -60,13 +60,12 @@ def entity_table(entity: str) -> str:
 
 def side_table(entity: str, field: str) -> str:
     """The quoted name of the table that holds an array field's items."""
-    mark = "_" if field.lower().startswith("fts") else ""  # not the name of the full-text index or of its own tables
-    return quote(f"e_{entity}.{mark}{field}")
+    return quote(f"e_{entity}.{field}")
 
 
 def fulltext_table(entity: str) -> str:
     """The quoted name of an entity's full-text index."""
-    return quote(f"e_{entity}.fts")
+    return quote(f"e_{entity}._fts")
 
 
 def where_sql(where: Where | None) -> Sql:

@@ -135,7 +135,7 @@ def copy(ws: hb.HeavenBase, other: Twin) -> None:
     other.execute("begin immediate")
     other.connection.executemany(twin.INSERT, twin.values([row["object_id"] for row in found], found))
     other.connection.executemany(
-        'insert into "e_task.fts" (rowid, f_body) values (?, ?)',
+        'insert into "e_task._fts" (rowid, f_body) values (?, ?)',
         ((number, twin.index_text(row["body"])) for number, row in enumerate(found, 1)),
     )
     other.execute("commit")

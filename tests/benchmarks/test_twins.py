@@ -36,7 +36,7 @@ def _everything(connection: Any, table: str, *, without: tuple[str, ...]) -> lis
     ("entity", "insert", "adapted", "tables"),
     [
         (Plain, twin.Twin.insert, list, ("e_task",)),
-        (Searched, twin.Twin.insert_searched, list, ("e_task", "e_task.fts")),
+        (Searched, twin.Twin.insert_searched, list, ("e_task", "e_task._fts")),
         (Tagged, twin.Twin.insert_tagged, tagged, ("e_task",)),
     ],
 )

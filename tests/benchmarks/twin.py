@@ -92,7 +92,7 @@ class Twin:
         first = self._next_rowid()
         self.connection.executemany(INSERT, values(ids, rows))
         self.connection.executemany(
-            'insert into "e_task.fts" (rowid, f_body) values (?, ?)',
+            'insert into "e_task._fts" (rowid, f_body) values (?, ?)',
             ((number, index_text(row["body"])) for number, row in enumerate(rows, first)),
         )
         self.execute("commit")
@@ -157,8 +157,8 @@ class Twin:
         columns = ", ".join(f"t.{name}" for name in COLUMNS.split(", "))
         query = "{f_body} : (" + " OR ".join(f'"{word}"' for word in words) + ")"
         return self.execute(
-            f'select {columns}, -f.rank from "e_task.fts" f join "e_task" t on t._rowid = f.rowid '
-            'where f."e_task.fts" match ? order by f.rank, t."object_id" limit ?',
+            f'select {columns}, -f.rank from "e_task._fts" f join "e_task" t on t._rowid = f.rowid '
+            'where f."e_task._fts" match ? order by f.rank, t."object_id" limit ?',
             (query, count),
         ).fetchall()
 

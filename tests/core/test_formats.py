@@ -193,7 +193,7 @@ def test_tables_are_named_after_their_entities() -> None:
     assert (entity_table("doc"), side_table("doc", "tags"), fulltext_table("doc")) == (
         '"e_doc"',
         '"e_doc.tags"',
-        '"e_doc.fts"',
+        '"e_doc._fts"',
     )
 
 
@@ -211,7 +211,7 @@ CREATE TABLE "e_every-type.days" (row integer not null, pos integer not null, it
 CREATE INDEX "e_every-type.days.item" on "e_every-type.days" (item, row)
 CREATE TABLE "e_every-type.loose" (row integer not null, pos integer not null, item text not null, primary key (row, pos)) without rowid, strict
 CREATE INDEX "e_every-type.loose.item" on "e_every-type.loose" (item, row)
-CREATE VIRTUAL TABLE "e_every-type.fts" using fts5 ("f_long", tokenize = 'ascii')"""  # noqa: E501
+CREATE VIRTUAL TABLE "e_every-type._fts" using fts5 ("f_long", tokenize = 'ascii')"""  # noqa: E501
 
 ROWS: dict[str, list[tuple[Any, ...]]] = {
     "hb_state": [(1, 4, 3, "format-1")],
@@ -263,7 +263,7 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
     "e_every-type.tags": [(3, 0, "x"), (3, 1, "y"), (3, 2, "x")],
     "e_every-type.days": [(3, 0, "2024-05-01")],
     "e_every-type.loose": [(3, 0, "s1"), (3, 1, "n1"), (3, 2, "n1.5"), (3, 3, "b0")],
-    "e_every-type.fts": [(None,), (None,), ("the quick brown fox naive facade",)],
+    "e_every-type._fts": [(None,), (None,), ("the quick brown fox naive facade",)],
     "e_hb-extension": [(1, "system", None, "heaven-core", "1", 1)],
 }
 """What lies in the tables of the stored file, value by value."""
@@ -271,7 +271,7 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
 
 def _tables(connection: sqlite3.Connection) -> str:
     found = connection.execute(
-        "select sql from sqlite_master where sql is not null and name not like '%.fts\\_%' escape '\\' order by rowid"
+        "select sql from sqlite_master where sql is not null and name not like '%.\\_fts\\_%' escape '\\' order by rowid"
     )
     return "\n".join(" ".join(sql.split()) for (sql,) in found)
 

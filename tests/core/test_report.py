@@ -70,9 +70,9 @@ PLANTED: dict[str, tuple[str, str, str]] = {
     "a side row added": ("insert into \"e_doc.tags\" values (3, 0, 'new')", "stale-side-table", "tags"),
     "a side row changed": ("update \"e_doc.days\" set item = '2000-01-01'", "stale-side-table", "days"),
     "a side row orphaned": ("insert into \"e_doc.tags\" values (99, 0, 'x')", "stale-side-table", "tags"),
-    "a full-text row deleted": ('delete from "e_doc.fts" where rowid = 1', "stale-fulltext", "title, body"),
+    "a full-text row deleted": ('delete from "e_doc._fts" where rowid = 1', "stale-fulltext", "title, body"),
     "a full-text row changed": (
-        "update \"e_doc.fts\" set f_body = 'other' where rowid = 2",
+        "update \"e_doc._fts\" set f_body = 'other' where rowid = 2",
         "stale-fulltext",
         "title, body",
     ),
@@ -109,7 +109,7 @@ def test_checking_changes_nothing(ws: hb.HeavenBase) -> None:
 
 
 def test_several_findings_are_mended_at_once(ws: hb.HeavenBase) -> None:
-    _damage(ws, 'delete from "e_doc.tags"', 'delete from "e_doc.days"', 'delete from "e_doc.fts"')
+    _damage(ws, 'delete from "e_doc.tags"', 'delete from "e_doc.days"', 'delete from "e_doc._fts"')
 
     report = ws.repair()
 
@@ -130,7 +130,7 @@ def test_lost_rows_are_reported_and_not_invented(ws: hb.HeavenBase) -> None:
     assert isinstance(raised.value.__cause__, sqlite3.Error)
 
 
-@pytest.mark.parametrize("table", ["e_doc.tags", "e_doc.fts"])
+@pytest.mark.parametrize("table", ["e_doc.tags", "e_doc._fts"])
 def test_a_lost_index_is_made_anew(ws: hb.HeavenBase, table: str) -> None:
     _damage(ws, f'drop table "{table}"')
 

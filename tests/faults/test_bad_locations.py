@@ -314,7 +314,7 @@ def test_side_tables_and_indexes_that_were_altered_outside_are_found_and_repaire
         folder,
         'delete from "e_doc.numbers" where item between 3 and 9',
         'update "e_doc.numbers" set item = 1000 where item = 50',
-        'delete from "e_doc.fts" where rowid < 5',
+        'delete from "e_doc._fts" where rowid < 5',
     )
 
     with reopened(folder) as ws:
@@ -342,7 +342,7 @@ def test_side_tables_and_indexes_that_were_altered_outside_are_found_and_repaire
         "drop table e_doc",
         "alter table e_doc rename column title to other",
         "alter table e_doc drop column title",
-        'drop table "e_doc.fts"',
+        'drop table "e_doc._fts"',
         'drop table "e_doc.numbers"',
         "update hb_state set epoch = epoch + 5",
     ],
