@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 from heaven_core.backend import Batch, Fetch, Locate
 from heaven_core.batch import make_batch, mappings
-from heaven_core.derive import EntityRecord, View
 from heaven_core.errors import AmbiguousId, InvalidType, InvalidValue, NotFound, SchemaError, TransactionError, shown
 from heaven_core.explain import Explanation
 from heaven_core.narrow import is_mapping
@@ -36,11 +35,12 @@ _KEY = Identifier()
 class Writer:
     """One write in progress: the primary's transaction, and what it has changed so far."""
 
-    __slots__ = ("changes", "core", "tx")
+    __slots__ = ("changes", "core", "ended", "tx")
 
     def __init__(self, core: WorkspaceCore, tx: Any) -> None:
         self.core, self.tx = core, tx
         self.changes: list[Changed] = []
+        self.ended = False
 
     def lock(self) -> None:
         """Take the writers' lock and the LSN; learn of schema changes by other processes."""
@@ -264,25 +264,11 @@ class Access(ABC):
 
     def explain(self, query: Query, *, analyze: bool = False) -> Explanation:
         """How a query is answered; with `analyze`, with times and rows."""
-        return self.explain_query(query, analyze=analyze)
-
-    # what queries and derived entities call ------------------------------------------------------------------------
+        return explain(self.core().stored(query.schema.id), query, self._reading(), analyze=analyze)
 
     def run_query(self, query: Query) -> ResultFrame:
         """The answer to a query of this handle."""
         return run(self.core().stored(query.schema.id), query, self._reading())
-
-    def explain_query(self, query: Query, *, analyze: bool) -> Explanation:
-        """The way to the answer."""
-        return explain(self.core().stored(query.schema.id), query, self._reading(), analyze=analyze)
-
-    def view(self) -> View:
-        """What derived entities read from."""
-        return View(self)
-
-    def entity_records(self) -> list[EntityRecord]:
-        """Every entity with its placement and owner, ordered by id."""
-        return self.core().entity_records()
 
     # finding -----------------------------------------------------------------------------------------------------
 

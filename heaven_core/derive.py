@@ -45,7 +45,7 @@ class View:
 
     def entities(self) -> list[EntityRecord]:
         """Every entity of the workspace, ordered by id."""
-        return self._access.entity_records()
+        return self._access.core().entity_records()
 
     def extensions(self) -> list[ExtensionSpec]:
         """The active extensions."""

@@ -19,12 +19,8 @@ class Source(Protocol):
         """The answer."""
         ...
 
-    def explain_query(self, query: Query, *, analyze: bool) -> Explanation:
+    def explain(self, query: Query, *, analyze: bool = False) -> Explanation:
         """The way to it."""
-        ...
-
-    def view(self) -> Any:
-        """What derived entities read from (`heaven_core.derive.View`)."""
         ...
 
 

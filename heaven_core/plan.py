@@ -420,8 +420,10 @@ class Planner:
         self.steps.append({"step": "derive", "field": None, "backend": "derived", "mode": "python"})
         if self.dry:
             return Rows((), (), [])
+        from heaven_core.derive import View  # which imports this module, for the hints
+
         empty = dict.fromkeys(stored.schema.names)
-        rows = [{**empty, **row} for row in stored.derive(query.source.view(), Hints(equalities(query.filter)))]
+        rows = [{**empty, **row} for row in stored.derive(View(query.source), Hints(equalities(query.filter)))]
         test = evaluate.expr_test(query.filter)
         where = QueryFragment("derived", "all", "", test)
         if query.group or query.aggregates:

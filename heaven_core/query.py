@@ -269,7 +269,7 @@ class Query:
 
     def explain(self, *, analyze: bool = False) -> Explanation:
         """How the question would be answered; with `analyze` it is, and times and rows are added."""
-        return self.source.explain_query(self, analyze=analyze)
+        return self.source.explain(self, analyze=analyze)
 
     def count(self) -> int:
         """How many rows satisfy the conditions."""

@@ -150,12 +150,11 @@ class HeavenBase(Access):
         if thread in core.threads:
             raise TransactionError("a transaction is open in this thread already; transactions cannot be nested")
         writer = Writer(core, core.primary.begin(exclusive=exclusive))
-        transaction = Transaction(self, writer)
         core.threads.add(thread)
         try:
             if exclusive:
                 core.catch_up(writer.tx)
-            yield transaction
+            yield Transaction(self, writer)
             lsn = writer.tx.lsn if writer.tx.locked else 0
             writer.tx.commit()
         except BaseException:
@@ -163,7 +162,7 @@ class HeavenBase(Access):
             raise
         finally:
             core.threads.discard(thread)
-            transaction.end()
+            writer.ended = True
         _tell(core, writer, lsn)
 
     # schema ------------------------------------------------------------------------------------------------------
@@ -236,20 +235,16 @@ class Transaction(Access):
     """An open transaction: the workspace's reads and writes, together or not at all."""
 
     def __init__(self, workspace: HeavenBase, writer: Writer) -> None:
-        self._workspace: HeavenBase | None = workspace
+        self._workspace = workspace
         self._writer = writer
         self._thread = threading.get_ident()
 
     def core(self) -> WorkspaceCore:
-        if self._workspace is None:
+        if self._writer.ended:
             raise TransactionError("this transaction has ended; use the workspace, or open another")
         if threading.get_ident() != self._thread:
             raise TransactionError("a transaction belongs to the thread that opened it")
         return self._workspace.core()
-
-    def end(self) -> None:
-        """No method works any more."""
-        self._workspace = None
 
     def _reading(self) -> Any:
         self.core()
@@ -261,7 +256,7 @@ class Transaction(Access):
         yield self._writer
 
     def __repr__(self) -> str:
-        return f"<transaction, {'open' if self._workspace is not None else 'ended'}>"
+        return f"<transaction, {'ended' if self._writer.ended else 'open'}>"
 
 
 def workspace_exists(id: str, path: str | Path | None = None) -> bool:

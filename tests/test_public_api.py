@@ -54,10 +54,7 @@ ACCESS = """
 
 SEAMS = """
     core() -> WorkspaceCore
-    entity_records() -> list[EntityRecord]
-    explain_query(query: Query, *, analyze: bool) -> Explanation
     run_query(query: Query) -> ResultFrame
-    view() -> View
 """
 """What queries and derived entities call on a workspace or a transaction."""
 
@@ -77,7 +74,6 @@ WORKSPACE = """
 """  # noqa: E501  # one signature, one line
 
 TRANSACTION = """
-    end() -> None
 """
 
 QUERY = """

@@ -152,5 +152,5 @@ def test_the_owner_of_an_entity_is_the_extension_that_brought_it(ws: hb.HeavenBa
 
     ws.enable_extension("logging")
 
-    owners = {one.schema.id: one.owner for one in ws.entity_records()}
+    owners = {one.schema.id: one.owner for one in ws.core().entity_records()}
     assert owners == {"sys-catalog": "system", "sys-metaschema": "system", "test-log": "logging"}

@@ -158,13 +158,17 @@ def test_a_stored_function_is_imported_by_the_next_process(elsewhere: Callable[.
     assert sorted(gone["read"]) == [" B!", "A!"]
 
 
-@pytest.mark.parametrize("function", [words, str.upper, len, Scale.doubled, functools.reduce], ids=repr)
+@pytest.mark.parametrize(
+    "function", [words, str.upper, len, Scale.doubled, functools.reduce], ids=lambda one: one.__qualname__
+)
 def test_a_function_with_a_name_is_found_again(function: Any) -> None:
     assert load(describe(function, ())) == function
 
 
 @pytest.mark.parametrize(
-    "function", [lambda n: n, Scale(2), Scale(2).scaled, functools.partial(words, "x"), "x".join], ids=repr
+    "function",
+    [lambda n: n, Scale(2), Scale(2).scaled, functools.partial(words, "x"), "x".join],
+    ids=["lambda", "instance", "method", "partial", "bound"],
 )
 def test_a_function_that_no_name_leads_to_is_not_mistaken_for_another(function: Any) -> None:
     stored = describe(function, ())

@@ -323,7 +323,7 @@ def test_an_entity_of_a_type_that_is_not_known_here_says_so_and_hides_no_other(o
 def test_entities_are_listed_in_the_order_of_their_ids(ws: hb.HeavenBase) -> None:
     ws.register(Doc, type("Another", (hb.Entity,), {}))
 
-    records = ws.entity_records()
+    records = ws.core().entity_records()
 
     assert [one.schema.id for one in records] == ["another", "doc", "sys-catalog", "sys-metaschema"]
     assert records[1].placement["title"] == {"backend": "main", "strategy": "inline", "indexes": []}

@@ -62,7 +62,6 @@ def _ids(request: Scan, rows: Any = ROWS) -> list[str]:
         (AllOf([_is("n", 2), IdSet(["a", "d"]), NoneOf(IdSet(["a"]))]), "d"),
         (AnyOf([_is("n", 1), IdSet(["a"])]), "ca"),
     ],
-    ids=str,
 )
 def test_a_tree_of_fragments_chooses_rows(where: Any, ids: str) -> None:
     assert sorted(_ids(Scan(LAYOUT, where=where))) == sorted(ids)

@@ -270,8 +270,9 @@ ROWS: dict[str, list[tuple[Any, ...]]] = {
 
 
 def _tables(connection: sqlite3.Connection) -> str:
+    shadows = "name like '%.\\_fts\\_%' escape '\\'"
     found = connection.execute(
-        "select sql from sqlite_master where sql is not null and name not like '%.\\_fts\\_%' escape '\\' order by rowid"
+        f"select sql from sqlite_master where sql is not null and not ({shadows}) order by rowid"
     )
     return "\n".join(" ".join(sql.split()) for (sql,) in found)
 

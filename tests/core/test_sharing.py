@@ -121,7 +121,7 @@ def test_data_in_memory_dies_with_the_last_handle(open_workspace: Open) -> None:
 
     second = open_workspace("inmem")
 
-    assert "doc" not in [one.schema.id for one in second.entity_records()]
+    assert "doc" not in [one.schema.id for one in second.core().entity_records()]
 
 
 def test_another_configuration_is_a_conflict(open_workspace: Open, tmp_path: Path) -> None:
@@ -184,7 +184,7 @@ def test_dropping_removes_everything_and_nothing_else(open_workspace: Open, tmp_
 
     assert [one.name for one in folder.iterdir()] == ["mine.txt"]
     again = open_workspace("sqlite")
-    assert "doc" not in [one.schema.id for one in again.entity_records()]
+    assert "doc" not in [one.schema.id for one in again.core().entity_records()]
     (folder / "mine.txt").unlink()
     again.drop()
     assert not folder.exists()

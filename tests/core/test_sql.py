@@ -78,7 +78,6 @@ def test_no_table_of_an_entity_is_another_one_s() -> None:
         (AnyOf([]), "0", ()),
         (IdSet(["b", "a"]), 't."object_id" in (select value from json_each(?))', ('["b","a"]',)),
     ],
-    ids=str,
 )
 def test_a_tree_becomes_sql(where: Where | None, text: str, values: tuple[Any, ...]) -> None:
     assert where_sql(where) == (text, values)

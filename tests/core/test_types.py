@@ -218,7 +218,7 @@ REFUSED: list[tuple[LogicalType[Any], Any, str, bool]] = [
 
 
 def _named(case: tuple[Any, ...]) -> str:
-    return f"{case[0]!r} {ascii(case[1])[:30]}"
+    return f"{case[0]!r} {ascii(case[1]).partition(' at 0x')[0][:30]}"
 
 
 @pytest.mark.parametrize("case", ACCEPTED, ids=_named)

@@ -395,7 +395,12 @@ def child(script: str, place: Path, number: int = 0) -> subprocess.Popen[str]:
 
 
 def told(process: subprocess.Popen[str]) -> Any:
-    out, err = process.communicate(timeout=100)
+    try:
+        out, err = process.communicate(timeout=100)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(f"the process did not end; it had said {out!r} {err!r}") from None
     assert process.returncode == 0, err
     assert "Traceback" not in err
     return json.loads(out)
@@ -696,6 +701,7 @@ def write(which):
         ws.upsert(Doc, {"object_id": f"t{which}-{counts[which]}", "n": which, "numbers": [1], "body": "some words"})
         ws.get(f"t{which}-{counts[which]}")
         counts[which] += 1
+        time.sleep(0.002)  # SQLite queues nobody: who never pauses can keep another process out for long
 
 threads = [threading.Thread(target=write, args=(which,)) for which in range(4)]
 for thread in threads:

@@ -286,7 +286,7 @@ def test_an_entity_belongs_to_whoever_brought_it_first(opened: Callable[[], hb.H
     ws.enable_extension("events")
     ws.enable_extension("wider")
 
-    owners = {record.schema.id: record.owner for record in ws.entity_records()}
+    owners = {record.schema.id: record.owner for record in ws.core().entity_records()}
     assert (owners["event"], owners["extra"]) == ("events", "")
 
 
