@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from heaven_core.backend import Batch, Fetch, Locate
 from heaven_core.batch import make_batch, mappings
-from heaven_core.errors import AmbiguousId, InvalidType, InvalidValue, NotFound, SchemaError, TransactionError, shown
+from heaven_core.errors import (
+    AmbiguousId,
+    InvalidType,
+    InvalidValue,
+    NotFound,
+    SchemaError,
+    TransactionError,
+    a_kind,
+    shown,
+)
 from heaven_core.explain import Explanation
 from heaven_core.narrow import is_mapping
 from heaven_core.plan import StoredEntity, explain, run
@@ -121,7 +130,7 @@ class Access(ABC):
         """
         _check_id(object_id)
         if not is_mapping(values):
-            raise SchemaError(f"set takes a mapping of fields to values, not a {type(values).__name__}")
+            raise SchemaError(f"set takes a mapping of fields to values, not {a_kind(values)}")
         with self._writing() as writer:
             writer.lock()
             stored = self._holder(object_id, None, writer.tx) if entity is None else self._writable(entity)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from heaven_core import config
 from heaven_core.discovery import EXTENSION, INSTALLED, PluginFailure, PluginRef
-from heaven_core.errors import HeavenError, PluginError, PluginLoadError, UnknownPlugin, did_you_mean
+from heaven_core.errors import HeavenError, PluginError, PluginLoadError, UnknownPlugin, a_kind, did_you_mean
 from heaven_core.plugin import Extension, ExtensionSpec, describe
 from heaven_core.registry import registries
 
@@ -71,7 +71,7 @@ class Activation:
             PluginLoadError: it is broken; the cause is what was raised.
         """
         if not isinstance(identifier, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise PluginError(f"an extension is named by its identifier, not by a {type(identifier).__name__}")
+            raise PluginError(f"an extension is named by its identifier, not by {a_kind(identifier)}")
         active = self._active.get(identifier)
         if active is not None:
             return active.spec

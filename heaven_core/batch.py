@@ -23,6 +23,7 @@ from heaven_core.errors import (
     InvalidValue,
     SchemaError,
     UnknownField,
+    a_kind,
     did_you_mean,
 )
 from heaven_core.identity import identify
@@ -65,8 +66,8 @@ def mappings(schema: EntitySchema, rows: Any) -> list[Mapping[str, Any]]:
         SchemaError, InvalidType: something else than rows.
     """
     if isinstance(rows, (Mapping, str, bytes, Entity)) or not hasattr(rows, "__iter__"):
-        kind = type(cast("object", rows)).__name__
-        raise SchemaError(f"upsert_many into {schema.id!r} takes an iterable of rows, not a {kind}")
+        kind = a_kind(cast("object", rows))
+        raise SchemaError(f"upsert_many into {schema.id!r} takes an iterable of rows, not {kind}")
     given: list[Any] = list(cast("Iterable[Any]", rows))
     if set(map(type, given)) <= {dict}:
         return given
@@ -82,9 +83,7 @@ def _mapping(schema: EntitySchema, row: Any, position: int) -> Mapping[str, Any]
         return row.to_dict()
     if is_mapping(row):
         return dict(row)  # another mapping may make up what it does not have
-    raise InvalidType.at(
-        schema.id, None, position, row, f"is a {type(row).__name__}; a row is a mapping or an instance"
-    )
+    raise InvalidType.at(schema.id, None, position, row, f"is {a_kind(row)}; a row is a mapping or an instance")
 
 
 def _columns(schema: EntitySchema, rows: Sequence[Mapping[str, Any]]) -> Columns:

@@ -24,14 +24,15 @@ from heaven_core.capabilities import CapabilityIndex
 from heaven_core.derive import EntityRecord, resolve_derive
 from heaven_core.entity import Entity
 from heaven_core.errors import (
+    HeavenError,
     InvalidName,
     SchemaConflict,
     SchemaError,
     StorageError,
     UnknownEntity,
+    a_kind,
     did_you_mean,
 )
-from heaven_core.narrow import kind_of
 from heaven_core.placement import PRIMARY, Placed, layout_of, place, placement_from_dict, placement_to_dict
 from heaven_core.plan import StoredEntity
 from heaven_core.registry import registries
@@ -213,7 +214,7 @@ class WorkspaceCore:
             return entity
         if isinstance(entity, type) and issubclass(entity, Entity) and entity is not Entity:
             return entity.identifier
-        raise SchemaError(f"name an entity by its class or its id, not by a {kind_of(cast('object', entity))}")
+        raise SchemaError(f"name an entity by its class or its id, not by {a_kind(cast('object', entity))}")
 
     def _unknown(self, identifier: str, entity: Any) -> UnknownEntity:
         known = [name for name in self._raw if not name.startswith(RESERVED)]
@@ -271,15 +272,28 @@ class WorkspaceCore:
             self._reread()
             return [self.stored(name) for name in sorted(self._raw)]
 
+    def usable_stored(self) -> tuple[list[StoredEntity], dict[str, HeavenError]]:
+        """The entities that can be used, ordered by id, and of the others why not: a type that isn't registered."""
+        usable: list[StoredEntity] = []
+        errors: dict[str, HeavenError] = {}
+        with self.lock:
+            self._reread()
+            for name in sorted(self._raw):
+                try:
+                    usable.append(self.stored(name))
+                except (SchemaError, StorageError) as error:
+                    errors[name] = error
+        return usable, errors
+
     def entity_records(self) -> list[EntityRecord]:
-        """Every entity with placement and owner."""
+        """Every entity that can be used, with placement and owner."""
         return [
             EntityRecord(
                 one.schema,
                 {name: placed.to_dict() for name, placed in one.placement.items()},
                 self._raw[one.schema.id]["owner"] or "",
             )
-            for one in self.all_stored()
+            for one in self.usable_stored()[0]
         ]
 
     # registering -------------------------------------------------------------------------------------------------
@@ -406,8 +420,10 @@ class WorkspaceCore:
 
     def findings(self, *, repair: bool) -> list[Finding]:
         """What is wrong in the backends."""
-        layouts = [one.layout for one in self.all_stored() if one.derive is None]
-        return self.primary.recover([self._entities, self._extensions, *layouts], repair=repair)
+        usable, errors = self.usable_stored()
+        layouts = [one.layout for one in usable if one.derive is None]
+        found = self.primary.recover([self._entities, self._extensions, *layouts], repair=repair)
+        return found + [Finding(PRIMARY, name, "unusable-entity", str(error), False) for name, error in errors.items()]
 
     def close(self) -> None:
         """Close every backend; a workspace that is still being made is not."""

@@ -70,10 +70,16 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
     return f"known: {listed}" + (", ..." if len(names) > 30 else "")
 
 
+def a_kind(value: object) -> str:
+    """The class of a value, for messages: ``an int``, ``a str``."""
+    kind = type(value).__name__
+    return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
+
+
 def shown(value: object, limit: int = 60) -> str:
     """`value` as a message shows it: its repr, cut, and safe to print on any terminal."""
     if isinstance(value, (list, tuple, dict, set, frozenset)):
-        return f"a {type(value).__name__} of {len(value)}"  # pyright: ignore[reportUnknownArgumentType]
+        return f"{a_kind(value)} of {len(value)}"  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >> 128:
         return f"an int of {value.bit_length()} bits"
     if isinstance(value, (str, bytes)) and len(value) > limit:
@@ -89,7 +95,7 @@ def _described(value: object) -> str:
     try:
         return repr(value)
     except Exception:  # noqa: BLE001  # an object of somebody else that cannot describe itself
-        return f"a {type(value).__name__}"
+        return a_kind(value)
 
 
 class HeavenError(Exception):

@@ -16,7 +16,7 @@ from typing import Any
 
 from heaven_core.backend import Grouping, Limits, Near, OrderBy, Rows, Scan, Search
 from heaven_core.codecs import Code
-from heaven_core.errors import DeadlineExceeded, QueryError, ResultTooLarge
+from heaven_core.errors import DeadlineExceeded, QueryError, ResultTooLarge, a_kind
 from heaven_core.expr import And, Expr, Not, Or, Predicate
 from heaven_core.handlers import AllOf, IdSet, NoneOf, QueryFragment, Where
 from heaven_core.narrow import is_dict, is_list
@@ -85,7 +85,7 @@ def expr_test(expr: Expr | None) -> RowTest:
         return _every([expr_test(child) for child in expr.children])
     if isinstance(expr, Or):
         return _some([expr_test(child) for child in expr.children])
-    raise QueryError(f"a {type(expr).__name__} is no condition")
+    raise QueryError(f"{a_kind(expr)} is no condition")
 
 
 class Clock:

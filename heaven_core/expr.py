@@ -21,6 +21,7 @@ from heaven_core.errors import (
     QueryTooDeep,
     UnknownKey,
     UnsupportedOp,
+    a_kind,
     did_you_mean,
     shown,
 )
@@ -141,9 +142,7 @@ def _combined(kind: type[_Many], conditions: Iterable[Expr]) -> Expr:
     children: list[Expr] = []
     for condition in conditions:
         if not isinstance(condition, Expr):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise QueryError(
-                f"a condition is made from fields, such as Doc.year >= 2000; got a {type(condition).__name__}"
-            )
+            raise QueryError(f"a condition is made from fields, such as Doc.year >= 2000; got {a_kind(condition)}")
         children.extend(condition.children if type(condition) is kind else (condition,))
     return children[0] if len(children) == 1 else kind(tuple(children))
 
@@ -562,7 +561,7 @@ def from_filter(schema: EntitySchema, spec: Any, depth: int = 0) -> Expr | None:
     """
     _checked_depth(depth)
     if not is_mapping(spec):
-        raise QueryError(f"a filter is a mapping such as {{'field': value}}, not a {type(spec).__name__}")
+        raise QueryError(f"a filter is a mapping such as {{'field': value}}, not {a_kind(spec)}")
     parts = [_entry(schema, key, value, depth + 1) for key, value in spec.items()]
     return all_of(parts) if parts else None
 
@@ -573,10 +572,10 @@ def _or_all(expr: Expr | None) -> Expr:
 
 def _entry(schema: EntitySchema, key: Any, value: Any, depth: int) -> Expr:
     if not isinstance(key, str):
-        raise UnknownKey(f"a filter's keys are field names and {', '.join(JSON_KEYS)}, not a {type(key).__name__}")
+        raise UnknownKey(f"a filter's keys are field names and {', '.join(JSON_KEYS)}, not {a_kind(key)}")
     if key in {"$and", "$or"}:
         if not is_list(value):
-            raise QueryError(f"{key} takes a list of filters, not a {type(value).__name__}")
+            raise QueryError(f"{key} takes a list of filters, not {a_kind(value)}")
         parts = [_or_all(from_filter(schema, part, depth)) for part in value]
         return (all_of if key == "$and" else any_of)(parts)
     if key == "$not":
@@ -623,7 +622,7 @@ def as_expr(schema: EntitySchema, condition: Any) -> Expr | None:
     if is_mapping(condition):
         check_nesting(condition)
         return from_filter(schema, condition)
-    raise QueryError(f"where takes conditions or a filter mapping, not a {type(condition).__name__}")
+    raise QueryError(f"where takes conditions or a filter mapping, not {a_kind(condition)}")
 
 
 def field_of(schema: EntitySchema, given: Any) -> FieldSchema:
@@ -639,4 +638,4 @@ def field_of(schema: EntitySchema, given: Any) -> FieldSchema:
         return schema.field(given.field.name)
     if isinstance(given, str):
         return schema.field(given)
-    raise QueryError(f"name a field or pass a reference such as Doc.title, not a {type(given).__name__}")
+    raise QueryError(f"name a field or pass a reference such as Doc.title, not {a_kind(given)}")

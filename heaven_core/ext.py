@@ -16,7 +16,7 @@ from heaven_core.activation import REQUIRED
 from heaven_core.backend import Backend, BackendConfig, Primary
 from heaven_core.derive import View
 from heaven_core.discovery import EXTENSION, INSTALLED, STORAGE
-from heaven_core.errors import InvalidName, PluginError, SchemaError
+from heaven_core.errors import InvalidName, PluginError, SchemaError, a_kind
 from heaven_core.expr import FieldRef
 from heaven_core.handlers import Compile, Handler, HandlerContext, Key, QueryFragment
 from heaven_core.names import check_field_name, check_identifier
@@ -88,7 +88,7 @@ def register_extension(extension: Extension, *, replace: bool = False) -> Regist
         RegistrationConflict: another one in code has the identifier.
     """
     if not isinstance(extension, Extension):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise PluginError(f"register_extension takes an Extension, not a {type(extension).__name__}")
+        raise PluginError(f"register_extension takes an Extension, not {a_kind(extension)}")
     identifier = extension.identifier
     if identifier in REQUIRED:
         raise PluginError(f"extension {identifier!r} is required and cannot be replaced; choose another identifier")
@@ -183,7 +183,7 @@ def register_handler_plugin(owner: str, handlers: Any, *, replace: bool = False)
     try:
         for one in handler_list(handlers):
             if not isinstance(one, Handler):  # pyright: ignore[reportUnnecessaryIsInstance]
-                raise PluginError(f"{owner}: handlers are given as Handler(...), not as a {type(one).__name__}")
+                raise PluginError(f"{owner}: handlers are given as Handler(...), not as {a_kind(one)}")
             key: Key = one.key
             named = make_handler(owner, key.dtype, key.op, key.backend, key.strategy, one.compile)
             made.append(_serve(named._replace(native=one.native), replace))
@@ -243,9 +243,7 @@ def register_logical_type(dtype: type[LogicalType[Any]], *, replace: bool = Fals
 def register_storage_profile(name: str, profile: StorageProfile, *, replace: bool = False) -> Registration:
     """Say where fields go that say nothing themselves. The profile registered last is asked first."""
     if not callable(profile):
-        raise PluginError(
-            f"storage profile {name!r} is a function of a field and the backends, not a {type(profile).__name__}"
-        )
+        raise PluginError(f"storage profile {name!r} is a function of a field and the backends, not {a_kind(profile)}")
     return registries().process.put("profile", name, profile, replace=replace)
 
 

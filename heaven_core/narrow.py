@@ -33,8 +33,3 @@ def is_list(value: Any) -> TypeGuard[list[Any] | tuple[Any, ...]]:
 def is_collection(value: Any) -> TypeGuard[list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any]]:
     """Whether `value` is a list, a tuple or a set."""
     return isinstance(value, (list, tuple, set, frozenset))
-
-
-def kind_of(value: object) -> str:
-    """The name of a value's class, for messages."""
-    return type(value).__name__

@@ -16,8 +16,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from heaven_core.narrow import is_collection, is_dict, is_list, is_mapping, is_pure_list, kind_of
-from heaven_core.types import INT_MAX, INT_MIN, Array, LogicalType, Refused, canonical_json, check_text
+from heaven_core.narrow import is_collection, is_dict, is_list, is_mapping, is_pure_list
+from heaven_core.types import INT_MAX, INT_MIN, Array, LogicalType, Refused, canonical_json, check_text, wrong_kind
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -103,7 +103,7 @@ def _value_or_null(dtype: LogicalType[Any], argument: Any) -> Any:
 
 def _list(argument: Any) -> list[Any]:
     if not is_collection(argument):
-        raise Refused(f"is a {type(argument).__name__}; takes a list of values", wrong_type=True)
+        raise wrong_kind(argument, "a list of values")
     return list(argument)
 
 
@@ -122,7 +122,7 @@ def _range(dtype: LogicalType[Any], argument: Any) -> list[Any]:
 
 def _flag(dtype: LogicalType[Any], argument: Any) -> bool:
     if type(argument) is not bool:
-        raise Refused(f"is a {type(argument).__name__}; takes true or false", wrong_type=True)
+        raise wrong_kind(argument, "true or false")
     return argument
 
 
@@ -185,7 +185,7 @@ def same_json(left: Any, right: Any) -> bool:
     So `1 == 1.0` but `[1] != [1.0]`, and a boolean never equals a number.
     """
     if is_compound(left) or is_compound(right):
-        return kind_of(left) == kind_of(right) and (canonical_json(left) == canonical_json(right))
+        return type(left) is type(right) and (canonical_json(left) == canonical_json(right))
     if isinstance(left, bool) or isinstance(right, bool):
         return left is right
     return left == right

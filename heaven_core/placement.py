@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from heaven_core.backend import Column, Layout
-from heaven_core.errors import PlacementError, did_you_mean
+from heaven_core.errors import PlacementError, a_kind, did_you_mean
 from heaven_core.ops import AGGREGATES, FILTERS, RANKS
 from heaven_core.plugin import describe
 from heaven_core.registry import Registries
@@ -90,7 +90,7 @@ def _profiled(field: FieldSchema, backends: Mapping[str, str], registries: Regis
             continue
         if not isinstance(choice, StoreChoice):
             raise PlacementError(
-                f"{_where(field)}: storage profile {name!r} gave a {type(choice).__name__}, "
+                f"{_where(field)}: storage profile {name!r} gave {a_kind(choice)}, "
                 "and a profile gives a StoreChoice or None"
             )
         return (choice,)

@@ -14,7 +14,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from heaven_core.backend import DEFAULT_LIMITS, Limits, OrderBy
-from heaven_core.errors import InvalidType, InvalidValue, QueryError, UnknownField, UnknownKey, did_you_mean, shown
+from heaven_core.errors import (
+    InvalidType,
+    InvalidValue,
+    QueryError,
+    UnknownField,
+    UnknownKey,
+    a_kind,
+    did_you_mean,
+    shown,
+)
 from heaven_core.expr import (
     Aggregate,
     Expr,
@@ -329,7 +338,7 @@ def from_json(query: Query, spec: Any) -> Query:
         QueryError: with the nearest right word for unknown keys, fields and operations.
     """
     if not is_mapping(spec):
-        raise QueryError(f"a query is a mapping with keys such as 'filter', not a {type(spec).__name__}")
+        raise QueryError(f"a query is a mapping with keys such as 'filter', not {a_kind(spec)}")
     check_nesting(spec)
     for key in spec:
         if key not in KEYS:
@@ -389,7 +398,7 @@ def _body(key: str, value: Any, needed: tuple[str, ...], allowed: tuple[str, ...
 
 def _whole(what: str, value: Any, least: int, most: int = 2**62) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise QueryError(f"{what} takes a whole number, not a {type(value).__name__}")
+        raise QueryError(f"{what} takes a whole number, not {a_kind(value)}")
     if not least <= value <= most:
         raise QueryError(f"{what} takes a whole number from {least} to {most}")
     return value

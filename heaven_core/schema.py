@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from heaven_core.errors import FormatTooNew, NotResolved, SchemaError, UnknownField, did_you_mean
+from heaven_core.errors import FormatTooNew, NotResolved, SchemaError, UnknownField, a_kind, did_you_mean
 from heaven_core.narrow import is_list, is_mapping
 from heaven_core.types import Identifier, LogicalType, Refused, ShortText, from_spec
 
@@ -298,7 +298,7 @@ class EntitySchema:
         from heaven_core.names import check_identifier
 
         if not is_mapping(body):
-            raise SchemaError(f"a schema is a mapping, not a {type(body).__name__}")
+            raise SchemaError(f"a schema is a mapping, not {a_kind(body)}")
         given: dict[str, Any] = dict(body)
         unknown = set(given) - _SCHEMA_KEYS
         if unknown:

@@ -14,7 +14,7 @@ from typing import Any
 
 from heaven_core.activation import activate
 from heaven_core.core import WorkspaceCore
-from heaven_core.errors import ConfigError, WorkspaceClosed, WorkspaceConflict, shown
+from heaven_core.errors import ConfigError, WorkspaceClosed, WorkspaceConflict, a_kind, shown
 from heaven_core.narrow import is_mapping
 from heaven_core.registry import registries
 
@@ -98,9 +98,7 @@ def normalised(backends: Any) -> dict[str, dict[str, Any]]:
     from heaven_core.names import check_identifier
 
     if not is_mapping(backends):
-        raise ConfigError(
-            f"backends is a mapping such as {{'main': {{'type': 'sqlite'}}}}, not a {type(backends).__name__}"
-        )
+        raise ConfigError(f"backends is a mapping such as {{'main': {{'type': 'sqlite'}}}}, not {a_kind(backends)}")
     made: dict[str, dict[str, Any]] = {}
     for name, given in backends.items():
         check_identifier(name, "backend name")

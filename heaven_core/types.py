@@ -19,8 +19,8 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import chain
 from typing import Any, ClassVar, Generic, TypeGuard, TypeVar, cast
 
-from heaven_core.errors import SchemaError
-from heaven_core.narrow import is_dict, is_list, is_mapping, is_pure_list, kind_of
+from heaven_core.errors import SchemaError, a_kind
+from heaven_core.narrow import is_dict, is_list, is_mapping, is_pure_list
 from heaven_core.plain import (
     INT_MAX,
     INT_MIN,
@@ -141,10 +141,9 @@ def _plain(value: Any) -> Any:
     return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
 
 
-def _wrong(value: Any, takes: str) -> Refused:
-    kind = kind_of(value)
-    article = "an" if kind[0] in "aeiou" else "a"
-    return Refused(f"is {article} {kind}; takes {takes}", wrong_type=True, value=value)
+def wrong_kind(value: Any, takes: str) -> Refused:
+    """The refusal of a value whose class is another one."""
+    return Refused(f"is {a_kind(value)}; takes {takes}", wrong_type=True, value=value)
 
 
 def check_text(value: Any, max_chars: int | None = None) -> str:
@@ -152,7 +151,7 @@ def check_text(value: Any, max_chars: int | None = None) -> str:
     if type(value) is not str:
         value = _plain(value)
         if not isinstance(value, str):
-            raise _wrong(value, "text (str)")
+            raise wrong_kind(value, "text (str)")
         value = str.__str__(value)
     if max_chars is not None and len(value) > max_chars:
         raise Refused(f"has {len(value)} characters; at most {max_chars} fit", value=value)
@@ -273,7 +272,7 @@ class Integer(LogicalType[int]):
         if type(value) is not int:
             value = _plain(value)
             if isinstance(value, bool) or not isinstance(value, int):
-                raise _wrong(value, "a whole number (int)")
+                raise wrong_kind(value, "a whole number (int)")
             value = int(value)
         if not INT_MIN <= value <= INT_MAX:
             raise Refused("does not fit in 64 bits", value=value)
@@ -304,7 +303,7 @@ class Float(LogicalType[float]):
     @staticmethod
     def _widened(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise _wrong(value, "a number (float)")
+            raise wrong_kind(value, "a number (float)")
         try:
             number = float(value)
         except OverflowError:
@@ -331,7 +330,7 @@ class Boolean(LogicalType[bool]):
             return value
         value = _plain(value)
         if type(value) is not bool:
-            raise _wrong(value, "True or False")
+            raise wrong_kind(value, "True or False")
         return value
 
     def check_column(self, column: Sequence[Any]) -> Sequence[Any]:
@@ -351,7 +350,7 @@ class Timestamp(LogicalType[datetime]):
         if isinstance(value, str):
             value = self._parsed(value)
         if not isinstance(value, datetime) or value != value:  # noqa: PLR0124  # pandas' NaT passes for a datetime
-            raise _wrong(value, "an aware datetime or its ISO 8601 text")
+            raise wrong_kind(value, "an aware datetime or its ISO 8601 text")
         if value.utcoffset() is None:
             raise Refused("has no time zone; add one, for instance tzinfo=timezone.utc", value=value)
         try:
@@ -397,7 +396,7 @@ class Date(LogicalType[date]):
         if isinstance(value, str):
             return self._parsed(value)
         if isinstance(value, datetime) or not isinstance(value, date):
-            raise _wrong(value, 'a date or "YYYY-MM-DD"')
+            raise wrong_kind(value, 'a date or "YYYY-MM-DD"')
         return date(value.year, value.month, value.day)
 
     @staticmethod
@@ -427,7 +426,7 @@ class Duration(LogicalType[timedelta]):
         if isinstance(value, str):
             value = self._parsed(value)
         if not isinstance(value, timedelta):
-            raise _wrong(value, 'a timedelta or ISO 8601 text such as "PT90S"')
+            raise wrong_kind(value, 'a timedelta or ISO 8601 text such as "PT90S"')
         if not INT_MIN <= value // MICROSECOND <= INT_MAX:
             raise Refused("does not fit in 64 bits of microseconds", value=value)
         return value if type(value) is timedelta else timedelta(value.days, value.seconds, value.microseconds)
@@ -469,7 +468,7 @@ def check_scalar(value: Any) -> Any:
         return _INTEGER.check(plain)
     if isinstance(plain, float):
         return _FLOAT.check(plain)
-    raise _wrong(value, "text, a number or a boolean")
+    raise wrong_kind(value, "text, a number or a boolean")
 
 
 def _items(value: Any) -> Sequence[Any]:
@@ -478,7 +477,7 @@ def _items(value: Any) -> Sequence[Any]:
         return value
     if type(value).__module__ == "numpy" and getattr(value, "ndim", 0) == 1:
         return value.tolist()
-    raise _wrong(value, "a list")
+    raise wrong_kind(value, "a list")
 
 
 class Array(LogicalType[list[Any]]):
@@ -562,7 +561,7 @@ class Vector(LogicalType[list[float]]):
 
         if not is_list(value):
             if not hasattr(value, "tolist"):
-                raise _wrong(value, "a list of numbers")
+                raise wrong_kind(value, "a list of numbers")
             value = value.tolist()
         if self.dim is not None and (not is_list(value) or len(value) != self.dim):
             size = len(value) if is_list(value) else 0
@@ -608,7 +607,7 @@ class Json(LogicalType[Any]):
             return check_scalar(value)
         except Refused as refused:
             if refused.wrong_type:
-                raise _wrong(value, "JSON data") from None
+                raise wrong_kind(value, "JSON data") from None
             raise
 
 
@@ -620,7 +619,7 @@ class Artifact(LogicalType[bytes]):
 
     def check(self, value: Any) -> bytes:
         if not isinstance(value, (bytes, bytearray, memoryview)):
-            raise _wrong(value, "bytes")
+            raise wrong_kind(value, "bytes")
         return bytes(cast("bytes", value))
 
     def to_json(self, value: Any) -> Any:

@@ -60,12 +60,12 @@ class Question(NamedTuple):
         Raises:
             QueryError: what should be JSON isn't, or is no query.
         """
-        from heaven_core.errors import QueryError
+        from heaven_core.errors import QueryError, a_kind
         from heaven_core.narrow import is_mapping
 
         given: Any = {} if self.spec is None else read_json("--spec", self.spec)
         if not is_mapping(given):
-            raise QueryError(f"--spec takes a JSON object with keys such as 'filter', not a {type(given).__name__}")
+            raise QueryError(f"--spec takes a JSON object with keys such as 'filter', not {a_kind(given)}")
         options = {
             "filter": None if self.filter_ is None else read_json("--filter", self.filter_),
             "search": None if self.search is None else {"query": self.search},

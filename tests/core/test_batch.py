@@ -194,7 +194,7 @@ def _rows(count: int, **last: Any) -> list[dict[str, Any]]:
         ),
         ([{"titel": "a", "n": 1}], UnknownField, "doc, row 0: there is no field 'titel'", ("titel", 0)),
         ([{"title": "a", 5: 1}], UnknownField, "there is no field 5", (5, 0)),
-        ([{"title": "a"}, 5], InvalidType, "doc, row 1: 5 is a int; a row is a mapping or an instance", (None, 1)),
+        ([{"title": "a"}, 5], InvalidType, "doc, row 1: 5 is an int; a row is a mapping or an instance", (None, 1)),
         (
             [{"title": "a"}, Other(title="x")],
             InvalidType,
@@ -204,7 +204,7 @@ def _rows(count: int, **last: Any) -> list[dict[str, Any]]:
     ],
 )
 def test_the_first_bad_value_is_named(rows: Any, kind: type[HeavenError], message: str, place: tuple[Any, int]) -> None:
-    with pytest.raises(kind, match=message.replace("is a int", "is an? int")) as raised:
+    with pytest.raises(kind, match=message) as raised:
         make_batch(SCHEMA, rows)
 
     said = vars(raised.value)

@@ -116,7 +116,7 @@ class Unprintable:
         ({"a": 1}, "a dict of 1"),
         (frozenset(), "a frozenset of 0"),
         (object, "<class 'object'>"),
-        (Unprintable(), "a Unprintable"),
+        (Unprintable(), "an Unprintable"),
     ],
     ids=lambda one: type(one).__name__,
 )

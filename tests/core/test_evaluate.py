@@ -77,7 +77,7 @@ def test_a_condition_means_what_its_operations_mean() -> None:
 
     assert [row["object_id"] for row in ROWS if expr_test(condition)(row)] == ["b", "a"]
     assert not expr_test(any_of([]))({})
-    with pytest.raises(QueryError, match=r"a int is no condition|an int is no condition"):
+    with pytest.raises(QueryError, match=r"an int is no condition"):
         expr_test(5)  # pyright: ignore[reportArgumentType]
 
 

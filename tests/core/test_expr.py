@@ -336,9 +336,9 @@ def test_a_bad_argument_is_named_where_it_is_written(make: Any, kind: type[Heave
         ({"n": {}}, QueryError, "an empty mapping asks nothing"),
         ({"$nor": []}, UnknownKey, r"'\$nor' is no key of a filter; did you mean '\$or'"),
         ({"$and": {"n": 1}}, QueryError, r"\$and takes a list of filters, not a dict"),
-        ({"$or": [1]}, QueryError, "a filter is a mapping such as .*, not a int"),
+        ({"$or": [1]}, QueryError, "a filter is a mapping such as .*, not an int"),
         ({"$not": 5}, QueryError, "a filter is a mapping"),
-        ({5: 1}, UnknownKey, "a filter's keys are field names and .*, not a int"),
+        ({5: 1}, UnknownKey, "a filter's keys are field names and .*, not an int"),
         ({"meta": {"$get": {"path": "a"}}}, InvalidType, "takes {"),
         ({"meta": {"$get": {"path": "a", "$like": "x"}}}, InvalidValue, "asks 'like' of a JSON value; known: between"),
         ({"meta": {"$get": {"path": [], "$eq": 1}}}, InvalidType, "is no path"),
@@ -379,7 +379,7 @@ def test_a_field_is_meant_by_name_or_reference() -> None:
     assert field_of(SCHEMA, "n") == field_of(SCHEMA, Doc.n) == SCHEMA.field("n")
     with pytest.raises(QueryError, match="belongs to another entity than 'doc'"):
         field_of(SCHEMA, Other.title)
-    with pytest.raises(QueryError, match=r"name a field or pass a reference such as Doc\.title, not a int"):
+    with pytest.raises(QueryError, match=r"name a field or pass a reference such as Doc\.title, not an int"):
         field_of(SCHEMA, 5)
 
 

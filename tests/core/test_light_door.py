@@ -51,7 +51,7 @@ FOREIGN = {"import": 75, "class": 75, "workspace": 95}
 SLACK = 1.3
 QUIET_EMPTY_MS = 11.0
 """CPU time of an empty interpreter on the machine that the budgets were made for."""
-ROUNDS, RUNS = 4, 5
+ROUNDS, RUNS = 8, 5
 
 
 @pytest.fixture(scope="module")

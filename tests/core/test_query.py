@@ -251,7 +251,7 @@ def test_an_aggregate_may_have_any_name() -> None:
 @pytest.mark.parametrize(
     ("make", "kind", "message"),
     [
-        (lambda: query().where(5), QueryError, "where takes conditions or a filter mapping, not a int"),  # pyright: ignore[reportArgumentType]
+        (lambda: query().where(5), QueryError, "where takes conditions or a filter mapping, not an int"),  # pyright: ignore[reportArgumentType]
         (lambda: query().where(Other.z == 1), QueryError, r"other\.z belongs to another entity than 'doc'"),
         (lambda: query().where({"m": 1}), UnknownField, "entity 'doc' has no field 'm'"),
         (lambda: query().near("title", [1, 0]), QueryError, r"doc\.title is ShortText; near needs a Vector field"),

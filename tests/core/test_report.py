@@ -53,6 +53,30 @@ def _damage(ws: hb.HeavenBase, *statements: str) -> None:
         connection.commit()
 
 
+def test_an_entity_of_a_type_that_is_not_registered_is_a_finding_and_hides_no_other(open_workspace: Open) -> None:
+    class Colour(hb.ShortText):
+        identifier = "colour"
+
+    class Paint(hb.Entity):
+        shade = hb.field(Colour)
+
+    with hb.ext.register_logical_type(Colour), open_workspace("sqlite") as ws:
+        ws.register(Doc, Paint)
+        ws.upsert_many(Doc, ROWS)
+        ws.upsert(Paint, {"shade": "red"})
+    ws = open_workspace("sqlite")
+
+    (finding,) = ws.check().findings
+    assert (finding.entity, finding.kind, finding.repairable) == ("paint", "unusable-entity", False)
+    assert "'colour' is no logical type" in finding.detail
+    assert not ws.repair().ok
+    assert "doc" in ws.query("sys-metaschema").where({"kind": "entity"}).execute().column("subject")
+    assert ws.count("sys-catalog") == len(ROWS)
+    with hb.ext.register_logical_type(Colour):
+        assert ws.check().ok
+        assert ws.count("paint") == 1
+
+
 def test_a_sound_workspace_is_ok(engine: str, open_workspace: Open) -> None:
     ws = open_workspace(engine, id="sound")
     ws.register(Doc)

@@ -129,7 +129,7 @@ USED: dict[str, tuple[Any, list[str]]] = {
     ),
     "words": (
         lambda q: q.where(Doc.body.match("about 7")),
-        ["SEARCH t USING INTEGER PRIMARY KEY (rowid=?)", "SCAN e_doc.fts VIRTUAL TABLE INDEX"],
+        ["SEARCH t USING INTEGER PRIMARY KEY (rowid=?)", "SCAN e_doc._fts VIRTUAL TABLE INDEX"],
     ),
     "a ranked search": (
         lambda q: q.search("about 7"),
