@@ -174,7 +174,7 @@ def activate(core: WorkspaceCore) -> None:
     activation = core.activation = Activation(core)
     rows = core.extension_rows()
     if not rows:
-        activation.begin([*REQUIRED, *_required_in_code(), *config.get("extensions.default")])
+        activation.begin([*REQUIRED, *_required_in_code(), *_default()])
         return
     for identifier in REQUIRED:
         activation.enable(identifier)
@@ -184,6 +184,16 @@ def activate(core: WorkspaceCore) -> None:
 
 REQUIRED = ("system",)
 """What every workspace has; nothing registered in code can take its place."""
+
+
+def _default() -> list[str]:
+    names: list[str] = config.get("extensions.default")
+    for name in names:
+        try:
+            find(name)
+        except UnknownPlugin as error:
+            raise UnknownPlugin(f"the setting extensions.default: {error.message}", name=name) from error
+    return names
 
 
 def _required_in_code() -> list[str]:

@@ -281,6 +281,10 @@ class Planner:
             "backend_type": self.stored.layout.backend_type,
             "mode": "native",
         }
+        if scan.search:
+            entry["field"] = ", ".join(field.name for field in scan.search.fields)
+        if scan.near:
+            entry["field"] = scan.near.field.name
         if scan.order:
             entry["order"] = [f"-{one.name}" if one.desc else one.name for one in scan.order]
         if scan.limit is not None:
