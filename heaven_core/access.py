@@ -21,6 +21,7 @@ from heaven_core.errors import (
     InvalidType,
     InvalidValue,
     NotFound,
+    QueryError,
     SchemaError,
     TransactionError,
     a_kind,
@@ -272,7 +273,9 @@ class Access(ABC):
         return from_json(self.query(entity), spec)
 
     def explain(self, query: Query, *, analyze: bool = False) -> Explanation:
-        """How a query is answered; with `analyze`, with times and rows."""
+        """How a query is answered; with `analyze`, with times and rows. The same as `query.explain()`."""
+        if not isinstance(query, Query):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may not type-check
+            raise QueryError(f"explain takes a query such as ws.query(Doc).where(...), not {a_kind(query)}")
         return explain(self.core().stored(query.schema.id), query, self._reading(), analyze=analyze)
 
     def run_query(self, query: Query) -> ResultFrame:

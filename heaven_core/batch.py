@@ -17,8 +17,8 @@ from typing import Any, cast
 from heaven_core.backend import Batch
 from heaven_core.entity import Entity
 from heaven_core.errors import (
+    ComputeError,
     DuplicateId,
-    HeavenError,
     InvalidType,
     InvalidValue,
     SchemaError,
@@ -42,6 +42,7 @@ def make_batch(schema: EntitySchema, rows: Iterable[Any]) -> Batch:
     Raises:
         UnknownField, InvalidType, InvalidValue, DuplicateId: naming entity, field, row and value.
         NotResolved: a computed field's function cannot be used here.
+        ComputeError: it raised.
     """
     given = mappings(schema, rows)
     if not given:
@@ -52,7 +53,7 @@ def make_batch(schema: EntitySchema, rows: Iterable[Any]) -> Batch:
             columns[field.name] = _checked(field, columns.get(field.name), len(given))
     ids, fresh = identify(schema.id, columns["object_id"], columns["name"])
     if not fresh:
-        _check_ids(schema, ids)
+        _check_ids(schema, ids, columns)
     columns["object_id"] = ids
     for field in schema.computed:
         columns[field.name] = _checked(field, _computed(field, columns, len(given)), len(given))
@@ -145,7 +146,7 @@ def _checked(field: FieldSchema, column: Sequence[Any] | None, count: int) -> Se
     return checked
 
 
-def _check_ids(schema: EntitySchema, ids: Sequence[str]) -> None:
+def _check_ids(schema: EntitySchema, ids: Sequence[str], given: Columns) -> None:
     if "" in ids:
         raise InvalidValue.at(schema.id, "object_id", list(ids).index(""), "", "is empty; an id has 1 to 63 characters")
     if len(set(ids)) == len(ids):
@@ -153,14 +154,17 @@ def _check_ids(schema: EntitySchema, ids: Sequence[str]) -> None:
     seen: dict[str, int] = {}
     for position, one in enumerate(ids):
         if one in seen:
-            raise DuplicateId.at(
-                schema.id,
-                "object_id",
-                position,
-                one,
-                f"is also the id of row {seen[one]}; each row of a batch has its own",
-            )
+            raise _duplicate(schema, one, seen[one], position, given)
         seen[one] = position
+
+
+def _duplicate(schema: EntitySchema, object_id: str, first: int, second: int, given: Columns) -> InvalidValue:
+    if given["object_id"][second] is None:  # the id was made from the name, which is what the caller knows
+        name = given["name"][second]
+        reason = f"also names row {first}; the name makes the id, and each row of a batch has its own"
+        return DuplicateId.at(schema.id, "name", second, name, reason)
+    reason = f"is also the id of row {first}; each row of a batch has its own"
+    return DuplicateId.at(schema.id, "object_id", second, object_id, reason)
 
 
 def _computed(field: FieldSchema, columns: Columns, count: int) -> list[Any]:
@@ -176,8 +180,11 @@ def _call(field: FieldSchema, function: Callable[..., Any], values: Sequence[Any
     try:
         return function(*values)
     except Exception as error:  # a user's function may raise anything
-        raise HeavenError(
-            f"{field.entity}.{field.name}, row {position}: computing it failed with {type(error).__name__}",
+        assert field.compute is not None
+        raise ComputeError(
+            f"{field.entity}.{field.name}, row {position}: {field.compute.reference or 'its function'} "
+            f"raised {type(error).__name__} for {', '.join(field.compute.inputs) or 'no inputs'}; "
+            "correct the row or the function, nothing was written",
             entity=field.entity,
             field=field.name,
             row=position,

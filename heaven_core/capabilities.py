@@ -67,6 +67,10 @@ class CapabilityIndex:
         """The index itself, so that `ws.capabilities()` and `ws.capabilities` are the same."""
         return self
 
+    def __repr__(self) -> str:
+        kinds = ("logical_types", "strategies", "backends", "ops")
+        return f"<capabilities: {', '.join(f'{len(getattr(self, one)())} {one}' for one in kinds)}>"
+
     # what there is ---------------------------------------------------------------------------------------------
 
     def logical_types(self, *, strategy: Any = None, backend: str | None = None, op: str | None = None) -> Options:

@@ -200,6 +200,17 @@ def _evaluated(cls: type, name: str, note: Any) -> Any:
         ) from error
 
 
+def _refuse_bare_types(cls: type) -> None:
+    """`title = ShortText` is no field and would be passed over; it is never what was meant."""
+    for name, value in vars(cls).items():
+        made = value if isinstance(value, type) else type(value)
+        if issubclass(made, LogicalType) and not name.startswith("_"):
+            written = made.__name__ if isinstance(value, type) else repr(value)
+            raise SchemaError(
+                f"{cls.__name__}.{name} is a type and no field; write {name} = heavenbase.field({written})"
+            )
+
+
 def _is_class_var(note: Any) -> bool:
     return "ClassVar" in str(note)
 
@@ -232,6 +243,7 @@ class Entity:
             declared: Field[Any] = Field(note)
             declared.__set_name__(cls, name)
             setattr(cls, name, declared)
+        _refuse_bare_types(cls)
         _define(cls)
 
     def __init__(self, /, **values: Any) -> None:

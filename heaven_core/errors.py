@@ -32,6 +32,7 @@ can catch them without knowing this module::
     ├── NotFound (LookupError)               no row has this id
     ├── AmbiguousId (LookupError)            two entities have it
     ├── NotResolved (LookupError)            a stored function that cannot be imported
+    ├── ComputeError                         a computed field's function raised
     ├── WorkspaceError (RuntimeError)        the workspace is in the wrong state
     │   ├── WorkspaceConflict                open already, with another configuration
     │   ├── WorkspaceClosed
@@ -239,6 +240,10 @@ class AmbiguousId(HeavenError, LookupError):
 
 class NotResolved(HeavenError, LookupError):
     """A function that the schema stores by name cannot be imported here."""
+
+
+class ComputeError(HeavenError):
+    """The function of a computed field raised for a row; what it raised is the cause. Nothing was written."""
 
 
 class WorkspaceError(HeavenError, RuntimeError):

@@ -550,7 +550,7 @@ def check_nesting(spec: Any) -> None:
         QueryTooDeep: the message does not render the spec.
     """
     if nesting(spec, 2 * MAX_DEPTH) > 2 * MAX_DEPTH:
-        raise QueryTooDeep(f"the query is nested more than {2 * MAX_DEPTH} levels deep; flatten it")
+        raise QueryTooDeep(f"the query is nested more than {MAX_DEPTH} levels deep; flatten it")
 
 
 def from_filter(schema: EntitySchema, spec: Any, depth: int = 0) -> Expr | None:

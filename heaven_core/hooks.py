@@ -17,6 +17,7 @@ Not here: one implementation by name (`heaven_core.registry`).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -24,10 +25,12 @@ import pluggy
 
 from heaven_core.errors import PluginError, did_you_mean
 from heaven_core.handlers import Compile
+from heaven_core.plugin import describe
 from heaven_core.registry import Layer, Registration
 from heaven_core.registry import handler as make_handler
 
 PROJECT = "heavenbase"
+MAX_FAILURES = 1000
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
@@ -59,6 +62,18 @@ class Commit(NamedTuple):
     workspace: str
     lsn: int
     changes: tuple[Changed, ...]
+
+
+class ObserverFailure(NamedTuple):
+    """An observer that raised."""
+
+    extension: str
+    hook: str
+    error: BaseException
+
+    def to_dict(self) -> dict[str, str]:
+        """Plain JSON."""
+        return {"extension": self.extension, "hook": self.hook, "error": describe(self.error)}
 
 
 class Registrar:
@@ -129,7 +144,21 @@ def check_plugin(plugin: object) -> None:
         manager.register(plugin)
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(str(error).partition("\n")[0]) from error
+        raise PluginError(_misfit(manager, plugin)) from error
+
+
+def _misfit(manager: pluggy.PluginManager, plugin: object) -> str:
+    """Which argument of which hook nobody passes; pluggy says it with the plugin's address in memory."""
+    from inspect import signature
+
+    for name in KINDS:
+        if manager.parse_hookimpl_opts(plugin, name) is None:
+            continue
+        (taken,) = signature(getattr(Specs, name)).parameters.keys() - {"self"}
+        unknown = sorted(signature(getattr(plugin, name)).parameters.keys() - {"self", taken})
+        if unknown:
+            return f"{type(plugin).__name__}.{name} takes {', '.join(unknown)}, which no hook passes; it gets {taken}"
+    return f"{type(plugin).__name__} does not fit the hooks of heaven_core.hooks"
 
 
 class Hooks:
@@ -138,8 +167,8 @@ class Hooks:
     def __init__(self, workspace: str) -> None:
         self._workspace = workspace
         self._manager = new_manager()
-        self.failures: list[tuple[str, str, BaseException]] = []
-        """(extension, hook, exception) of observers that failed, oldest first, at most a thousand."""
+        self.failures: deque[ObserverFailure] = deque(maxlen=MAX_FAILURES)
+        """Of observers, oldest first; the oldest are forgotten."""
 
     def add(self, identifier: str, plugin: object, layer: Layer) -> Registrar:
         """Register an extension's hooks and let it contribute, all or nothing."""
@@ -186,8 +215,7 @@ class Hooks:
     def _record(self, identifier: str, error: Exception) -> None:
         import logging
 
-        if len(self.failures) < 1000:
-            self.failures.append((identifier, "heaven_after_commit", error))
+        self.failures.append(ObserverFailure(identifier, "heaven_after_commit", error))
         logging.getLogger("heavenbase.hooks").warning(
             "extension %r failed to observe a commit of workspace %r", identifier, self._workspace, exc_info=error
         )

@@ -483,7 +483,7 @@ FILTERS: tuple[Op, ...] = (
         on_null=lambda argument: argument is not None,
         to_json=_json_value,
         aliases=("!=",),
-        desc="does not equal the value; a null field does not",
+        desc="differs from the value; null differs from every value",
     ),
     _comparison("lt", "comes before the value", "<"),
     _comparison("lte", "comes before the value or equals it", "<="),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from heaven_core import evaluate
 from heaven_core.backend import Backend, Fetch, Grouping, Layout, Limits, Near, Rows, Scan, Search
 from heaven_core.codecs import row_maker
-from heaven_core.errors import QueryError
+from heaven_core.errors import HeavenError, QueryError
 from heaven_core.explain import Explanation
 from heaven_core.expr import Aggregate, And, Expr, Not, Or, Predicate, predicates
 from heaven_core.frame import ResultFrame
@@ -35,6 +35,7 @@ from heaven_core.handlers import (
     Where,
 )
 from heaven_core.ops import reducer
+from heaven_core.plugin import describe
 from heaven_core.query import Query, aggregate_type, check_parts
 from heaven_core.registry import Registries
 from heaven_core.schema import EntitySchema, FieldSchema
@@ -187,7 +188,14 @@ class Planner:
         resolved = stored.resolve(leaf.field, leaf.op.name)
         if resolved.compile is None:
             return self._in_python(leaf)
-        fragment = resolved.compile(leaf.field, leaf.value, resolved.ctx)
+        try:
+            fragment = resolved.compile(leaf.field, leaf.value, resolved.ctx)
+        except HeavenError:
+            raise
+        except Exception as error:  # a handler is a plugin's code
+            raise QueryError(
+                f"the handler for {leaf.op.name} on {leaf.field.name} (of {_owner(resolved)}) raised {describe(error)}"
+            ) from error
         if not isinstance(fragment, QueryFragment):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise QueryError(
                 f"the handler for {leaf.op.name} on {leaf.field.name} (of {_owner(resolved)}) returned no QueryFragment"
@@ -272,7 +280,25 @@ class Planner:
             self._note_scan(scan)
             if self.dry:
                 return Rows((), (), [])
-        return self.stored.backend.run(scan, self.tx)
+        try:
+            return self.stored.backend.run(scan, self.tx)
+        except HeavenError:
+            raise
+        except Exception as error:
+            if foreign := self._foreign_handlers():
+                why = f"a row could not be looked at: {describe(error)}; handlers in use: {foreign}"
+                raise QueryError(why) from error
+            raise
+
+    def _foreign_handlers(self) -> str:
+        """The handlers in the filter that are not the engine's own, for a message."""
+        own = {"", self.stored.layout.backend_type}
+        found = {
+            f"{leaf.op.name} on {leaf.field.name} (of {owner})"
+            for leaf in predicates(self.query.filter)
+            if (owner := _owner(self.stored.resolve(leaf.field, leaf.op.name))) not in own
+        }
+        return ", ".join(sorted(found))
 
     def _note_scan(self, scan: Scan) -> None:
         entry: dict[str, Any] = {

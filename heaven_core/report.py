@@ -29,16 +29,20 @@ class Report(NamedTuple):
 
 
 class Health(NamedTuple):
-    """Whether the backends answer and which extensions failed."""
+    """Whether the backends answer, which extensions failed, and which observers did since the workspace was opened.
+
+    A failed observer does not make a workspace unhealthy: what it was told of has been written.
+    """
 
     ok: bool
     backends: dict[str, dict[str, Any]]
     extensions: dict[str, str]
     failures: tuple[dict[str, Any], ...]
+    observers: tuple[dict[str, str], ...]
 
     def to_dict(self) -> dict[str, Any]:
         """The state as JSON data."""
-        return {**self._asdict(), "failures": list(self.failures)}
+        return {**self._asdict(), "failures": list(self.failures), "observers": list(self.observers)}
 
 
 def make_report(core: WorkspaceCore, *, repair: bool) -> Report:
@@ -72,4 +76,5 @@ def make_health(core: WorkspaceCore) -> Health:
         extensions.update(dict.fromkeys(activation.failures, "failed"))
         failures.extend(failure.to_dict() for failure in activation.failures.values())
     ok = not failures and all(state["ok"] for state in backends.values())
-    return Health(ok, backends, extensions, tuple(failures))
+    observers = () if core.hooks is None else core.hooks.failures
+    return Health(ok, backends, extensions, tuple(failures), tuple(one.to_dict() for one in observers))

@@ -82,7 +82,7 @@ def drop(core: WorkspaceCore) -> None:
     with _guard:
         if core.handles > 1:
             raise WorkspaceConflict(
-                f"workspace {core.id!r} has {core.handles - 1} other open handles; close them first"
+                f"workspace {core.id!r} has other open handles in this process ({core.handles - 1}); close those first"
             )
         core.handles = 0
         _cores.pop((core.id, core.location), None)

@@ -7,7 +7,7 @@ A *developer extension* adds behaviour: here an operation, and a handler, which 
 the operation on one type of field under one strategy. Each registration takes effect at once in the whole process
 and can be taken back with `unregister()`.
 
-To ship an extension as a package instead, read `docs/writing-a-plugin.md`.
+To ship an extension as a package instead, read `docs/extensions.md`.
 """
 
 from __future__ import annotations

@@ -183,8 +183,8 @@ def _rows(count: int, **last: Any) -> list[dict[str, Any]]:
         (
             [{"title": "a", "name": "x"}, {"title": "b", "name": "x"}],
             DuplicateId,
-            "is also the id of row 0; each row of a batch has its own",
-            ("object_id", 1),
+            "'x' also names row 0; the name makes the id, and each row of a batch has its own",
+            ("name", 1),
         ),
         (
             _rows(1, titel="x"),

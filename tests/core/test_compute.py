@@ -10,7 +10,7 @@ import pytest
 
 import heavenbase as hb
 from heaven_core.compute import describe, load, source_hash
-from heaven_core.errors import HeavenError, InvalidType, InvalidValue, NotResolved
+from heaven_core.errors import ComputeError, InvalidType, InvalidValue, NotResolved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,9 +85,7 @@ def test_a_function_that_fails_stops_the_write_and_names_the_row(ws: hb.HeavenBa
 
     ws.register(Ratio)
 
-    with pytest.raises(
-        HeavenError, match=r"ratio\.inverse, row 1: computing it failed with ZeroDivisionError"
-    ) as raised:
+    with pytest.raises(ComputeError, match=r"ratio\.inverse, row 1: .* raised ZeroDivisionError for n") as raised:
         ws.upsert_many(Ratio, [{"n": 2}, {"n": 0}])
 
     assert isinstance(raised.value.__cause__, ZeroDivisionError)

@@ -136,6 +136,8 @@ def test_a_mistake_is_reported_where_it_is_written(declare: Any, message: str) -
 @pytest.mark.parametrize(
     ("body", "message"),
     [
+        ({"t": ShortText}, r"Bad\.t is a type and no field; write t = heavenbase\.field\(ShortText\)"),
+        ({"t": Array[Integer]}, r"write t = heavenbase\.field\(Array\[Integer\]\)"),
         ({"n": field(Integer).default("x")}, r"bad\.n: the default is a str; takes a whole number"),  # pyright: ignore[reportArgumentType]
         ({"v": field(Vector(2)).unique()}, r"bad\.v: only scalar fields can be unique, not Vector\[2\]"),
         ({"a": field(Array).index()}, r"bad\.a: \.index\(\) is for scalar fields"),

@@ -186,14 +186,17 @@ def test_an_observer_that_fails_breaks_nothing_and_is_recorded(
 
     assert docs.exists("a")
     assert len(watcher.commits) == 1
-    hooks = docs.core().hooks
-    assert hooks is not None
-    ((identifier, hook, error),) = hooks.failures
-    assert (identifier, hook, str(error)) == ("broken", "heaven_after_commit", "observing failed")
+    (told,) = docs.health().observers
+    assert told == {
+        "extension": "broken",
+        "hook": "heaven_after_commit",
+        "error": "RuntimeError: observing failed",
+    }
+    assert docs.health().ok
     assert "extension 'broken' failed to observe a commit of workspace 'demo'" in caplog.text
 
 
-def test_only_so_many_failures_are_kept() -> None:
+def test_only_the_latest_failures_are_kept() -> None:
     hooks = Hooks("demo")
     hooks.add("broken", Broken(), Layer("workspace"))
     logging.getLogger("heavenbase.hooks").disabled = True

@@ -172,6 +172,25 @@ def test_a_handler_that_gives_no_fragment_is_named(docs: hb.HeavenBase, engine: 
         docs.query(Doc).where(Doc.kind.contains("x")).execute()
 
 
+@pytest.mark.parametrize("late", [False, True], ids=["compiling", "looking at a row"])
+def test_a_handler_that_raises_is_named(open_workspace: Any, registered: None, late: bool) -> None:
+    def broken(field: Any, value: Any, ctx: Any) -> QueryFragment:
+        if not late:
+            raise KeyError("nope")
+        return QueryFragment(ctx.backend, "starts_with", field.name, lambda row: row["nope"])
+
+    ws = open_workspace("inmem")
+    ws.register(Doc)
+    ws.upsert_many(Doc, ROWS)
+    register_handler("me", hb.ShortText, "starts_with", "inmem", "inline", broken)
+
+    with pytest.raises(QueryError, match=r"starts_with on kind \(of me\)") as raised:
+        ws.query(Doc).where(Doc.kind.starts_with("x")).execute()
+
+    assert "KeyError: 'nope'" in str(raised.value)
+    assert isinstance(raised.value.__cause__, KeyError)
+
+
 def test_a_handler_registered_while_a_workspace_is_open_serves_the_next_query(
     open_workspace: Any, registered: None
 ) -> None:

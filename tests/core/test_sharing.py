@@ -162,7 +162,9 @@ def test_one_place_is_one_workspace_however_it_is_written(
 def test_dropping_needs_the_only_handle(engine: str, open_workspace: Open) -> None:
     first, second = open_workspace(engine), open_workspace(engine)
 
-    with pytest.raises(WorkspaceConflict, match="workspace 'demo' has 1 other open handles; close them first"):
+    with pytest.raises(
+        WorkspaceConflict, match=r"workspace 'demo' has other open handles in this process \(1\); close"
+    ):
         first.drop()
     second.close()
     first.drop()
