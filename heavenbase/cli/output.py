@@ -100,7 +100,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, is_pro
     widths = _widths(columns, cells, console.width)
     if not widths:
         for row in cells:
-            console.print(_record(columns, row, is_prose=is_prose))
+            console.print(_record(columns, row, console.width, is_prose=is_prose))
     elif rows:
         console.print(_table(columns, cells, widths, _numeric(shown), is_prose=is_prose))
     if len(shown) < len(rows):
@@ -188,12 +188,16 @@ def _table(
     return table
 
 
-def _record(columns: Sequence[str], row: Sequence[Text], *, is_prose: bool) -> Table:
+def _record(columns: Sequence[str], row: Sequence[Text], room: int, *, is_prose: bool) -> Table:
+    """One row, a line per column: names whole, and folded only where they would leave too little for the values."""
     from rich.table import Table
 
+    longest = max(len(name) for name in columns)
+    label = max(1, min(longest, room - _GAP - _LEAST_WIDTH))
+    value = max(1, room - _GAP - label)
     grid = Table.grid(padding=(0, _GAP))
-    grid.add_column(no_wrap=True)
-    grid.add_column(no_wrap=not is_prose, overflow="fold" if is_prose else "ellipsis")
+    grid.add_column(width=label, overflow="fold")
+    grid.add_column(max_width=value, no_wrap=not is_prose, overflow="fold" if is_prose else "ellipsis")
     for name, words in zip(columns, row, strict=True):
         grid.add_row(_words(name, "bold"), words)
     grid.add_row()

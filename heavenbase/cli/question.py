@@ -1,11 +1,13 @@
 """A question to a workspace, as `hb query` and `hb explain` take it on the command line.
 
-Not here: the JSON form itself (`heaven_core.query.from_json`), and what is done with the answer.
+Not here: the JSON form itself (`heaven_core.query.from_json`), whether the workspace
+is there (`heavenbase.cli.location`), and what is done with the answer.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -22,7 +24,16 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _OPTIONS = (
     click.argument("workspace"),
     click.argument("entity"),
-    click.option("--path", metavar="DIR", help="The workspace's own folder, if it isn't in the usual place."),
+    click.option(
+        "--path",
+        metavar="DIR",
+        help="The folder of this workspace itself, the one that holds main.db, if it isn't in the usual place.",
+    ),
+    click.option(
+        "--backends",
+        metavar="JSON|@FILE|-",
+        help='The backends that it was made with, such as \'{"main": {"type": "sqlite", "database": "notes.db"}}\'.',
+    ),
     click.option("--filter", "filter_", metavar="JSON", help='A condition, such as \'{"year": {"$gte": 1990}}\'.'),
     click.option("--spec", metavar="JSON|@FILE|-", help="A whole query as JSON: here, in a file, or on stdin."),
     click.option("--search", metavar="TEXT", help="Rank by full-text relevance; rows without any word are left out."),
@@ -31,6 +42,19 @@ _OPTIONS = (
     click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most N rows."),
     click.option("--count", "counts", is_flag=True, help="Only how many rows there are."),
 )
+
+
+def _variable(found: re.Match[str]) -> str:
+    return f"raise HEAVENBASE_QUERY_{found[1].upper()}"
+
+
+_IN_PYTHON: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
+    (r"\bquery\.(\w+)\(\.\.\.\)", r"the '\1' key of --spec"),
+    (r"\.limit\(\.\.\.\)", "--limit"),
+    (r"(?:pass|raise) \.limits\((\w+)=\.\.\.\)", _variable),
+    (r"\bfilter with where\b", "filter with --filter"),
+)
+"""How the kernel's advice is written, and how it is for a shell."""
 
 
 def asks(command: Command) -> Command:
@@ -46,6 +70,7 @@ class Question(NamedTuple):
     workspace: str
     entity: str
     path: str | None
+    backends: str | None
     filter_: str | None
     spec: str | None
     search: str | None
@@ -83,29 +108,26 @@ class Question(NamedTuple):
             WorkspaceError: there is no such workspace.
             HeavenError: it cannot be opened, or the question cannot be asked.
         """
+        from heaven_core.errors import HeavenError
         from heaven_core.workspace import HeavenBase
+        from heavenbase.cli.location import check_backends, check_there
 
         spec = self.to_spec()
-        check_there(self.workspace, self.path)
-        with HeavenBase(self.workspace, path=self.path) as workspace:
-            yield workspace.query_json(self.entity, spec)
+        backends = None if self.backends is None else check_backends(read_json("--backends", self.backends))
+        check_there(self.workspace, self.path, backends or {})
+        try:
+            with HeavenBase(self.workspace, path=self.path, backends=backends) as workspace:
+                yield workspace.query_json(self.entity, spec)
+        except HeavenError as error:
+            error.message = for_a_shell(error.message)
+            raise
 
 
-def check_there(workspace: str, path: str | None) -> None:
-    """Raise unless the workspace exists.
-
-    Raises:
-        WorkspaceError: it does not; the message has the nearest that does.
-        InvalidName: no workspace can have this id.
-    """
-    from heaven_core.errors import WorkspaceError, did_you_mean
-    from heaven_core.workspace import workspace_exists, workspace_ids
-
-    if workspace_exists(workspace, path):
-        return
-    if path is not None:
-        raise WorkspaceError(f"there is no workspace {workspace!r} in the folder given by --path")
-    raise WorkspaceError(f"there is no workspace {workspace!r}; {did_you_mean(workspace, workspace_ids())}")
+def for_a_shell(advice: str) -> str:
+    """A message whose advice to write Python says what to give `hb` instead."""
+    for python, instead in _IN_PYTHON:
+        advice = re.sub(python, instead, advice)
+    return advice
 
 
 def read_json(option: str, text: str) -> Any:
@@ -114,25 +136,29 @@ def read_json(option: str, text: str) -> Any:
     Raises:
         QueryError: it is no JSON, or names a key twice, or is nested too deeply.
     """
-    from heaven_core.errors import QueryError, QueryTooDeep
+    from heaven_core.errors import QueryError, QueryTooDeep, shown
 
+    what = f"the file {shown(text[1:], 200)} of {option}" if text.startswith("@") else option
     try:
-        return json.loads(_content(option, text), object_pairs_hook=_object)
+        return json.loads(_content(what, text), object_pairs_hook=_object)
     except RecursionError:
-        raise QueryTooDeep(f"{option} is nested too deeply") from None
+        raise QueryTooDeep(f"{what} is nested too deeply") from None
     except ValueError as error:
-        raise QueryError(f"{option} is no JSON: {error}") from None
+        raise QueryError(f"{what} is no JSON: {error}") from None
 
 
-def _content(option: str, text: str) -> str:
+def _content(what: str, text: str) -> str:
     if text == "-":
-        return sys.stdin.read()
+        stream: Any = sys.stdin
+        if stream is None:  # None where whoever started us has closed it
+            raise click.UsageError(f"{what} - reads stdin, which is closed; give the JSON itself.")
+        return stream.read()
     if not text.startswith("@"):
         return text
     try:
         return Path(text[1:]).read_text(encoding="utf-8")
     except OSError as error:
-        raise click.UsageError(f"the file that {option} names cannot be read: {error.strerror}.") from None
+        raise click.UsageError(f"{what} cannot be read: {error.strerror}.") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -68,6 +68,15 @@ def test_the_help_of_a_command_has_an_example_and_its_json_option(name: str, inv
     assert f"\n    hb {name}" in result.stdout.partition("Example")[2]
 
 
+@pytest.mark.parametrize("name", ["query", "explain"])
+def test_the_help_says_what_path_and_backends_take(name: str, invoke: Callable[..., Result]) -> None:
+    words = " ".join(invoke(name, "--help").stdout.split())
+
+    assert "--path DIR The folder of this workspace itself, the one that holds main.db" in words
+    assert "--backends JSON|@FILE|- " in words
+    assert '{"main": {"type": "sqlite", "database": "notes.db"}}' in words
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

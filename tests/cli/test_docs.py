@@ -60,13 +60,12 @@ def _pattern(expected: list[str]) -> str:
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Path:
-    """A folder with the library in it and `hb` as its only command."""
+    """A folder with what the page makes in Python, and `hb` as its only command."""
     script = tmp_path / "bin" / "hb"
     script.parent.mkdir()
     script.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m heavenbase.cli "$@"\n')
     script.chmod(0o755)
-    for source in _blocks("python"):
-        subprocess.run([sys.executable, "-c", source], check=True, cwd=tmp_path)
+    subprocess.run([sys.executable, "-c", "\n".join(_blocks("python"))], check=True, cwd=tmp_path)
     return tmp_path
 
 

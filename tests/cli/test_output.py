@@ -83,6 +83,39 @@ def test_columns_that_do_not_fit_come_one_below_the_other(screen: Callable[..., 
     assert lines[-1] == "1 row"
 
 
+def _long_texts(names: list[str]) -> type[hb.Entity]:
+    return hb.Entity.from_schema({"id": "part", "fields": [{"name": name, "type": "long-text"} for name in names]})
+
+
+@pytest.mark.parametrize("columns", [30, 60, 100])
+def test_labels_are_whole_where_values_are_cut(columns: int, screen: Callable[..., Ran]) -> None:
+    names = ["module", "text", "more", "much_more", "and_more", "the_rest"]
+    entity = _long_texts(names)
+    with hb.HeavenBase("parts") as workspace:
+        workspace.register(entity)
+        workspace.upsert("part", {"object_id": "p1", **dict.fromkeys(names, "x" * 400)})
+
+    lines = screen("query", "parts", "part", columns=columns).out.splitlines()
+
+    assert [line.split()[0] for line in lines[:8]] == ["object_id", "name", *names]
+    assert lines[3] == f"text       {'x' * (columns - 12)}…"
+    assert {len(line) for line in lines[:8]} == {columns}
+
+
+def test_a_label_as_wide_as_the_terminal_leaves_room_for_the_value(screen: Callable[..., Ran]) -> None:
+    entity = _long_texts(["a" * 60, "b", "c"])
+    with hb.HeavenBase("parts") as workspace:
+        workspace.register(entity)
+        workspace.upsert("part", {"object_id": "p1", **dict.fromkeys(["a" * 60, "b", "c"], "x" * 400)})
+
+    ran = screen("query", "parts", "part", columns=50)
+
+    lines = [line.rstrip() for line in ran.out.splitlines()]
+    assert f"{'a' * 32}  {'x' * 15}…" in lines
+    assert f"{'a' * 28}" in lines
+    assert max(map(len, lines)) <= 50
+
+
 def test_a_long_answer_is_cut_on_a_terminal_and_whole_in_a_pipe(
     run: Callable[..., Ran], screen: Callable[..., Ran]
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,9 +17,23 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from click.testing import Result
-    from conftest import Ran
+    from conftest import Ran, Site
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def notes(tmp_path: Path) -> Path:
+    """A folder with `notes.db`, in which a workspace `notes` has one note."""
+
+    class Note(hb.Entity):
+        text = hb.field(hb.ShortText)
+
+    folder = tmp_path / "notes"
+    with hb.HeavenBase("notes", backends={"main": {"type": "sqlite", "database": folder / "notes.db"}}) as workspace:
+        workspace.register(Note)
+        workspace.upsert(Note, {"text": "hello"})
+    return folder
 
 
 def _ids(result: Result) -> list[str]:
@@ -159,6 +175,48 @@ def test_a_workspace_in_a_folder_of_its_own_is_found_by_path(invoke: Callable[..
     assert json.loads(result.stdout)[0]["text"] == "hello"
 
 
+@pytest.mark.parametrize("command", ["query", "explain"])
+def test_a_workspace_with_backends_of_its_own_is_found_by_them(
+    command: str, invoke: Callable[..., Result], notes: Path
+) -> None:
+    backends = {"main": {"type": "sqlite", "database": str(notes / "notes.db")}, "index": {"type": "inmem"}}
+
+    result = invoke(command, "notes", "note", "--backends", json.dumps(backends), "--json")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout)
+
+
+def test_a_database_is_named_from_the_current_folder(
+    invoke: Callable[..., Result], notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(notes)
+    (notes / "backends.json").write_text('{"main": {"type": "sqlite3", "path": "notes.db"}}', encoding="utf-8")
+
+    result = invoke("query", "notes", "note", "--backends", "@backends.json", "--count")
+
+    assert (result.exit_code, result.stdout) == (0, "1\n")
+
+
+@pytest.mark.parametrize("backends", ["{}", '{"main": "sqlite"}', '{"extra": {"type": "inmem"}}'])
+def test_backends_without_a_database_mean_the_usual_place(
+    backends: str, invoke: Callable[..., Result], library: str
+) -> None:
+    result = invoke("query", library, "book", "--backends", backends, "--count")
+
+    assert (result.exit_code, result.stdout) == (0, "3\n")
+
+
+def test_a_path_and_backends_go_together(invoke: Callable[..., Result], tmp_path: Path) -> None:
+    with hb.HeavenBase("shelf", path=tmp_path / "mine", backends={"side": "sqlite"}):
+        pass
+
+    arguments = ("shelf", "sys-catalog", "--path", str(tmp_path / "mine"), "--backends", '{"side": "sqlite"}')
+    result = invoke("query", *arguments, "--count")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
 def test_what_the_workspace_knows_of_itself_can_be_asked_for(invoke: Callable[..., Result], library: str) -> None:
     result = invoke("query", library, "sys-metaschema", "--filter", '{"kind": "entity", "subject": "book"}', "--count")
 
@@ -189,21 +247,107 @@ def test_a_workspace_that_does_not_exist_is_an_error_and_is_not_created(
 
     result = invoke("query", "library", "book", "--path", str(place))
 
-    assert _refusal(result) == "there is no workspace 'library' in the folder given by --path"
+    assert _refusal(result) == (
+        "no SQLite workspace 'library' in the folder that --path names; "
+        "give the workspace's own folder, which holds main.db"
+    )
     assert sorted(tmp_path.rglob("*")) == before
+
+
+NO_DATABASE = (
+    "no SQLite workspace 'notes' in the database that --backends names for 'main'; "
+    "its path starts at the current folder"
+)
+IN_MEMORY = (
+    "workspace 'notes' with 'main' of type 'inmem' lives in the process that has it open, "
+    "and no other can ask it; name a stored one"
+)
+
+
+@pytest.mark.parametrize(
+    ("backends", "message"),
+    [
+        ({"main": {"type": "sqlite", "database": "nots.db"}}, NO_DATABASE),
+        ({"main": {"type": "sqlite", "database": "empty.db"}}, NO_DATABASE),
+        (
+            {"main": {"type": "sqlite", "database": "notes.db"}, "side": {"type": "sqlite", "database": "away/s.db"}},
+            "backend 'side' of workspace 'notes' has no database where --backends says",
+        ),
+        (
+            {"main": {"type": "sqlite", "database": "notes.db"}, "side": "sqlite"},
+            "backend 'side' of workspace 'notes' has no database where --backends says",
+        ),
+        ({"side": "sqlite"}, "no SQLite workspace 'notes' in the usual place; name others by --path or --backends"),
+        ({"main": "memory"}, IN_MEMORY),
+        (
+            [],
+            '--backends takes a JSON object such as {"main": {"type": "sqlite", "database": "notes.db"}}, not a list',
+        ),
+    ],
+)
+def test_backends_without_a_workspace_are_an_error_and_create_nothing(
+    backends: Any, message: str, invoke: Callable[..., Result], notes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(notes)
+    (notes / "empty.db").touch()
+    before = sorted(notes.rglob("*"))
+
+    result = invoke("query", "notes", "note", "--backends", json.dumps(backends))
+
+    assert _refusal(result) == message
+    assert sorted(notes.rglob("*")) == before
+    assert not (config.home() / "workspaces").exists()
+
+
+def test_a_database_that_cannot_be_looked_at_is_refused_by_its_engine(invoke: Callable[..., Result]) -> None:
+    backends = {"main": {"type": "sqlite", "database": "long" * 100}}
+
+    result = invoke("query", "notes", "note", "--backends", json.dumps(backends))
+
+    assert "backend 'main'" in _refusal(result)
+
+
+def test_a_type_whose_data_are_elsewhere_is_opened_to_see(invoke: Callable[..., Result], installed: Site) -> None:
+    installed.storage(
+        "served",
+        "from heaven_core.plugin import StoragePlugin\n"
+        "PLUGIN = StoragePlugin('served', backend='heaven_inmem.engine:MemoryBackend', api=1, primary=True)\n",
+    )
+
+    result = invoke("query", "notes", "note", "--backends", '{"main": "served"}')
+
+    assert _refusal(result).startswith("workspace 'notes' has no entity 'note'")
+
+
+def test_a_misspelt_type_of_backend_is_one_line(invoke: Callable[..., Result]) -> None:
+    result = invoke("query", "notes", "note", "--backends", '{"main": {"type": "sqlit"}}')
+
+    assert "did you mean 'sqlite'?" in _refusal(result)
+
+
+def test_an_entity_that_the_named_database_does_not_have_is_one_line(
+    invoke: Callable[..., Result], notes: Path
+) -> None:
+    backends = {"main": {"type": "sqlite", "database": str(notes / "notes.db")}}
+
+    result = invoke("query", "notes", "nite", "--backends", json.dumps(backends))
+
+    assert _refusal(result) == "workspace 'notes' has no entity 'nite'; did you mean 'note'?"
 
 
 def test_a_misspelt_workspace_gets_a_suggestion(invoke: Callable[..., Result], library: str) -> None:
     result = invoke("query", "libary", "book")
 
-    assert _refusal(result) == "there is no workspace 'libary'; did you mean 'library'?"
+    assert _refusal(result) == (
+        "no SQLite workspace 'libary' in the usual place; name others by --path or --backends; did you mean 'library'?"
+    )
     assert [one.name for one in (config.home() / "workspaces").iterdir()] == ["library"]
 
 
-def test_without_any_workspace_the_error_says_so(invoke: Callable[..., Result]) -> None:
+def test_without_any_workspace_the_error_says_where_was_looked(invoke: Callable[..., Result]) -> None:
     result = invoke("query", "library", "book")
 
-    assert _refusal(result) == "there is no workspace 'library'; there are none"
+    assert _refusal(result) == "no SQLite workspace 'library' in the usual place; name others by --path or --backends"
     assert not (config.home() / "workspaces").exists()
 
 
@@ -219,7 +363,12 @@ def test_without_any_workspace_the_error_says_so(invoke: Callable[..., Result]) 
         (["query", "library", "book", "--filter", '{"year": 1.5}'], "book.year: 1.5"),
         (["query", "library", "book", "--spec", '{"filtr": {}}'], "did you mean 'filter'?"),
         (["query", "library", "book", "--spec", "[1]"], "--spec takes a JSON object"),
-        (["query", "library", "book", "--spec", "@absent.json"], "--spec names cannot be read: No such file"),
+        (
+            ["query", "library", "book", "--spec", "@absent.json"],
+            "the file 'absent.json' of --spec cannot be read: No such",
+        ),
+        (["query", "library", "book", "--spec", "@."], "the file '.' of --spec cannot be read: Is a directory"),
+        (["query", "library", "book", "--backends", "@no.json"], "the file 'no.json' of --backends cannot be read: No"),
         (["query", "library", "book", "--filter", "{"], "--filter is no JSON: Expecting property name"),
         (["query", "library", "book", "--filter", '{"year": 1, "year": 2}'], "the key 'year' comes twice"),
         (["query", "library", "book", "--filter", '{"$not":' * 1000 + "{}" + "}" * 1000], "nested"),
@@ -242,6 +391,54 @@ def test_a_specification_that_is_no_text_is_one_line(invoke: Callable[..., Resul
     result = invoke("query", library, "book", "--spec", "-", input=b"\xff")
 
     assert _refusal(result).startswith("--spec is no JSON: ")
+
+
+def test_a_file_without_json_is_named(invoke: Callable[..., Result], library: str, tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text("{", encoding="utf-8")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        result = invoke("query", library, "book", "--spec", "@spec.json")
+
+    assert _refusal(result).startswith("the file 'spec.json' of --spec is no JSON: Expecting property name")
+
+
+def test_a_closed_stdin_is_one_line(library: str) -> None:
+    script = f"{sys.executable} -m heavenbase.cli query {library} book --spec - <&-"
+
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("hb: --spec - reads stdin, which is closed; give the JSON itself.")
+
+
+@pytest.mark.parametrize(
+    ("options", "advice"),
+    [
+        (["--filter", '{"place": {"$near": [1, 0]}}'], "near is no filter; use the 'near' key of --spec"),
+        (["--filter", '{"year": {"$count": {}}}'], "count is no filter; use the 'aggregate' key of --spec"),
+        (["--spec", '{"group_by": ["year"], "select": ["year"]}'], "filter with --filter, and name keys"),
+    ],
+)
+def test_an_advice_is_for_a_shell(options: list[str], advice: str, invoke: Callable[..., Result], library: str) -> None:
+    assert advice in _refusal(invoke("query", library, "book", *options))
+
+
+@pytest.mark.parametrize(
+    ("setting", "bound", "advice"),
+    [
+        ("HEAVENBASE_QUERY_MAX_ROWS", "1", "add --limit, or raise HEAVENBASE_QUERY_MAX_ROWS"),
+        ("HEAVENBASE_QUERY_MAX_BYTES", "1", "add --limit, or raise HEAVENBASE_QUERY_MAX_BYTES"),
+        ("HEAVENBASE_QUERY_DEADLINE", "1e-9", "narrow it, or raise HEAVENBASE_QUERY_DEADLINE"),
+    ],
+)
+def test_a_bound_is_raised_by_its_variable(
+    setting: str, bound: str, advice: str, run: Callable[..., Ran], library: str
+) -> None:
+    ran = run("query", library, "sys-metaschema", "--filter", '{"subject": {"$ilike": "%a%"}}', **{setting: bound})
+
+    assert (ran.code, ran.out) == (2, "")
+    assert advice in ran.err
 
 
 def test_a_file_that_is_no_database_is_one_line(invoke: Callable[..., Result], tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""Where a workspace is said to be, and whether one is there: `hb` opens what exists and makes nothing.
+
+Looked at are the files of SQLite. A type that keeps its data elsewhere is opened to see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+Options = Mapping[str, Any]
+
+
+def check_backends(given: Any) -> dict[str, dict[str, Any]]:
+    """What ``--backends`` holds, in the form that `HeavenBase(backends=...)` takes.
+
+    Raises:
+        ConfigError, InvalidName, UnknownPlugin: it cannot be used.
+    """
+    from heaven_core.errors import ConfigError, a_kind
+    from heaven_core.narrow import is_mapping
+    from heaven_core.sharing import normalised
+
+    if not is_mapping(given):
+        example = '{"main": {"type": "sqlite", "database": "notes.db"}}'
+        raise ConfigError(f"--backends takes a JSON object such as {example}, not {a_kind(given)}")
+    return normalised(given)
+
+
+def check_there(workspace: str, path: str | None, backends: Mapping[str, Options]) -> None:
+    """Raise unless the workspace exists.
+
+    Raises:
+        WorkspaceError: it does not; the message says where was looked, and has the nearest that does.
+        InvalidName: no workspace can have this id.
+    """
+    from heaven_core.errors import WorkspaceError
+    from heaven_core.names import check_identifier
+    from heaven_core.placement import PRIMARY
+
+    check_identifier(workspace, "workspace id")
+    main = backends.get(PRIMARY, {"type": "sqlite"})
+    if main["type"] == "inmem":
+        raise WorkspaceError(
+            f"workspace {workspace!r} with 'main' of type 'inmem' lives in the process that has it open, "
+            "and no other can ask it; name a stored one"
+        )
+    if main["type"] == "sqlite":
+        _check_main(workspace, path, main)
+    folder = _folder(workspace, path, main)
+    for name, options in backends.items():
+        if name != PRIMARY and options["type"] == "sqlite":
+            file = Path(options.get("database", folder / f"{name}.db"))
+            if not _holds_data(file):
+                raise WorkspaceError(
+                    f"backend {name!r} of workspace {workspace!r} has no database where --backends says"
+                )
+
+
+def _check_main(workspace: str, path: str | None, main: Options) -> None:
+    from heaven_core.errors import WorkspaceError, did_you_mean
+    from heaven_core.workspace import workspace_exists, workspace_ids
+
+    if _holds_data(Path(main["database"])) if "database" in main else workspace_exists(workspace, path):
+        return
+    if "database" in main:
+        where = "the database that --backends names for 'main'; its path starts at the current folder"
+    elif path is not None:
+        where = "the folder that --path names; give the workspace's own folder, which holds main.db"
+    else:
+        where = "the usual place; name others by --path or --backends"
+        if known := workspace_ids():
+            where += f"; {did_you_mean(workspace, known)}"
+    raise WorkspaceError(f"no SQLite workspace {workspace!r} in {where}")
+
+
+def _folder(workspace: str, path: str | None, main: Options) -> Path:
+    """The folder in which backends without a database of their own keep their files."""
+    from heaven_core import config
+    from heaven_core.sharing import absolute_path
+
+    if path is not None:
+        return absolute_path(path, "--path")
+    return Path(f"{main['database']}.d") if "database" in main else config.home() / "workspaces" / workspace
+
+
+def _holds_data(file: Path) -> bool:
+    """Whether the file has content, or cannot be looked at; then opening it says why."""
+    try:
+        return file.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
