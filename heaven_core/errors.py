@@ -94,7 +94,7 @@ def shown(value: object, limit: int = 60) -> str:
 
 def _described(value: object) -> str:
     try:
-        return repr(value)
+        return " ".join(repr(value).split())  # a table's is many lines
     except Exception:  # noqa: BLE001  # an object of somebody else that cannot describe itself
         return a_kind(value)
 

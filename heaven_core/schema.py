@@ -58,7 +58,7 @@ class ComputeSchema:
         """The function itself.
 
         Raises:
-            NotResolved: it cannot be imported here, or its source is not what was registered.
+            NotResolved: it cannot be imported here, or its source is not known to be what was registered.
         """
         if self.function is not None:
             return self.function
@@ -69,7 +69,7 @@ class ComputeSchema:
         except (ImportError, AttributeError, ValueError) as error:
             raise NotResolved(
                 f"{entity}.{field} is computed by {self.reference!r}, which cannot be used here: {error}; "
-                "import or register the entity's class before writing",
+                "register the class that declares it before writing",
                 entity=entity,
                 field=field,
             ) from error

@@ -14,6 +14,7 @@ type has (`heaven_core.ops`).
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from itertools import chain
@@ -137,8 +138,15 @@ class LogicalType(Generic[T_co]):
 
 
 def _plain(value: Any) -> Any:
-    """A numpy scalar as the Python value it stands for; anything else as it is."""
-    return value.item() if type(value).__module__ == "numpy" and hasattr(value, "item") else value
+    """A numpy scalar as the text, number or boolean it stands for; anything else, such as an array, as it is."""
+    numpy: Any = sys.modules.get("numpy")  # whoever made such a value has imported it
+    if numpy is None or not isinstance(value, numpy.generic) or value.dtype.kind not in _NUMPY_KINDS:
+        return value
+    return value.item()
+
+
+_NUMPY_KINDS = frozenset("biufU")
+"""Booleans, whole numbers, floats, texts. A moment of numpy would come as a number."""
 
 
 def wrong_kind(value: Any, takes: str) -> Refused:
@@ -313,9 +321,11 @@ class Float(LogicalType[float]):
         return number
 
     def check_column(self, column: Sequence[Any]) -> Sequence[Any]:
-        present = column if None not in column else [value for value in column if value is not None]
-        if set(map(type, present)) <= {float} and are_plain_floats(present):
-            return column
+        kinds = set(map(type, column))
+        if kinds <= {float, type(None)}:
+            present = column if type(None) not in kinds else [value for value in column if value is not None]
+            if are_plain_floats(present):
+                return column
         return self.check_each(column)
 
 
@@ -476,7 +486,7 @@ def _items(value: Any) -> Sequence[Any]:
     if is_list(value):
         return value
     if type(value).__module__ == "numpy" and getattr(value, "ndim", 0) == 1:
-        return value.tolist()
+        return value.tolist() if value.dtype.kind in _NUMPY_KINDS else list(value)
     raise wrong_kind(value, "a list")
 
 
@@ -523,7 +533,7 @@ class Array(LogicalType[list[Any]]):
     def _are_plain(self, items: list[Any]) -> bool:
         """Whether all the items are in canonical form already."""
         if self.item is None:
-            return None not in items and are_plain_scalars(items)
+            return are_plain_scalars(items) and None not in items
         try:
             return set(map(type, items)) <= {self.item.exact} and self.item.check_column(items) is items
         except Refused:  # its position in the row is found by going through the rows
@@ -560,12 +570,9 @@ class Vector(LogicalType[list[float]]):
         from array import array
 
         if not is_list(value):
-            if not hasattr(value, "tolist"):
-                raise wrong_kind(value, "a list of numbers")
-            value = value.tolist()
-        if self.dim is not None and (not is_list(value) or len(value) != self.dim):
-            size = len(value) if is_list(value) else 0
-            raise Refused(f"has {size} dimensions; the field has {self.dim}", value=value)
+            value = self._listed(value)
+        if self.dim is not None and len(value) != self.dim:
+            raise Refused(f"has {len(value)} dimensions; the field has {self.dim}", value=value)
         if not set(map(type, value)) <= {float, int}:
             value = [_FLOAT.check(number) for number in value]
         try:
@@ -575,6 +582,15 @@ class Vector(LogicalType[list[float]]):
         if not math.isfinite(sum(rounded)) and not all(map(math.isfinite, rounded)):
             raise Refused("holds NaN, an infinity or a number beyond 32-bit floats", value=value)
         return rounded
+
+    @staticmethod
+    def _listed(value: Any) -> list[Any] | tuple[Any, ...]:
+        """The numbers of an array of numpy, pandas or another library; a moment of theirs is no number."""
+        kind = getattr(getattr(value, "dtype", None), "kind", None)
+        items = value.tolist() if hasattr(value, "tolist") and kind not in {"M", "m"} else value
+        if not is_list(items):
+            raise wrong_kind(items, "a list of numbers")
+        return items
 
     def __repr__(self) -> str:
         return "Vector" if self.dim is None else f"Vector[{self.dim}]"
@@ -727,7 +743,7 @@ def _no_type(given: Any) -> Exception:
     if isinstance(given, type) and given in python:
         return SchemaError(f"{given.__name__} is no logical type; did you mean heavenbase.{python[given]}?")
     word = given if isinstance(given, str) else getattr(given, "__name__", shown(given))
-    return SchemaError(f"{word!r} is no logical type; {did_you_mean(word, known)}")
+    return SchemaError(f"{shown(word)} is no logical type; {did_you_mean(word, known)}")
 
 
 def from_spec(spec: Any) -> LogicalType[Any]:

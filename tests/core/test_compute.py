@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
+import html
+import math
+import operator
+import os
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,10 +164,86 @@ def test_a_stored_function_is_imported_by_the_next_process(elsewhere: Callable[.
 
 
 @pytest.mark.parametrize(
-    "function", [words, str.upper, len, Scale.doubled, functools.reduce], ids=lambda one: one.__qualname__
+    "function",
+    [words, Scale.doubled, html.escape, str.upper, len, float, math.sqrt, operator.add, datetime.date.isoformat],
+    ids=lambda one: one.__qualname__,
 )
 def test_a_function_with_a_name_is_found_again(function: Any) -> None:
     assert load(describe(function, ())) == function
+
+
+UNCHECKED = [
+    "os:system",
+    "posix:system",
+    "builtins:eval",
+    "builtins:exec",
+    "builtins:open",
+    "builtins:__import__",
+    "builtins:getattr",
+    "builtins:type",
+    "builtins:str.__class__",
+    "math:__loader__.load_module",
+    "datetime:sys.exit",
+    "operator:_operator.call",
+    "operator:attrgetter",
+    "_functools:reduce",
+    f"{__name__}:words",
+]
+
+
+@pytest.mark.parametrize("source", [{}, {"source": ""}, {"source": "0" * 32}], ids=["none", "empty", "wrong"])
+@pytest.mark.parametrize("reference", UNCHECKED)
+def test_a_schema_in_json_names_no_function_that_nobody_vouches_for(
+    reference: str, source: dict[str, str], ws: hb.HeavenBase
+) -> None:
+    compute = {"function": reference, "inputs": ["title"], **source}
+    fields = [{"name": "title", "type": "short-text"}, {"name": "n", "type": "integer", "compute": compute}]
+    ws.register(hb.Entity.from_schema({"id": "note", "fields": fields}))
+
+    with pytest.raises(
+        NotResolved, match=rf"note\.n is computed by '{re.escape(reference)}', .* register the class"
+    ) as raised:
+        ws.upsert("note", {"title": "exit 1"})
+
+    assert (raised.value.entity, raised.value.field) == ("note", "n")  # pyright: ignore[reportAttributeAccessIssue]
+    assert ws.count("note") == 0
+
+
+def test_a_function_that_nobody_vouches_for_is_not_even_imported(ws: hb.HeavenBase) -> None:
+    compute = {"function": "this:d", "inputs": []}
+    ws.register(hb.Entity.from_schema({"id": "note", "fields": [{"name": "n", "type": "json", "compute": compute}]}))
+
+    with pytest.raises(NotResolved, match="without a hash of its source"):
+        ws.upsert("note", {})
+
+    assert "this" not in sys.modules
+
+
+def test_a_class_vouches_for_the_function_it_declares(ws: hb.HeavenBase) -> None:
+    class Note(hb.Entity):
+        title = hb.field(hb.ShortText)
+        n = hb.field(hb.Json).compute(os.fspath, inputs=[title])  # a builtin
+
+    ws.register(hb.Entity.from_schema(Note.schema().to_dict()))
+    with pytest.raises(NotResolved, match="register the class that declares it"):
+        ws.upsert("note", {"title": "a"})
+
+    ws.register(Note)
+
+    assert ws.get(ws.upsert("note", {"title": "a"})) is not None
+
+
+def test_a_copy_of_a_declared_schema_keeps_a_function_of_python_itself(ws: hb.HeavenBase) -> None:
+    class Note(hb.Entity):
+        title = hb.field(hb.ShortText)
+        upper = hb.field(hb.ShortText).compute(str.upper, inputs=[title])
+
+    ws.register(hb.Entity.from_schema(Note.schema().to_dict()))
+
+    row = ws.get(ws.upsert("note", {"title": "a"}))
+
+    assert row is not None
+    assert row["upper"] == "A"
 
 
 @pytest.mark.parametrize(

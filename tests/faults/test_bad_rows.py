@@ -10,6 +10,8 @@ from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import heavenbase as hb
@@ -352,7 +354,11 @@ def test_set_cannot_change_an_id(ws: hb.HeavenBase) -> None:
     assert error.field == "object_id"
 
 
-@pytest.mark.parametrize("bad", [5, None, b"x", ["kept-0"], {}, 2**70, Unspeakable()])
+@pytest.mark.parametrize(
+    "bad",
+    [5, None, b"x", ["kept-0"], {}, 2**70, Unspeakable(), np.array(["a", "b"]), np.array(["kept-0"])],
+    ids=range(9),
+)
 def test_what_is_no_id_is_refused_wherever_one_is_taken(ws: hb.HeavenBase, bad: Any) -> None:
     for ask in (ws.get, ws.exists, ws.version, ws.delete, lambda one, *entity: ws.set(one, {"n": 1}, *entity)):
         for entity in ((), (Doc,)):
@@ -363,6 +369,32 @@ def test_what_is_no_id_is_refused_wherever_one_is_taken(ws: hb.HeavenBase, bad: 
             ask_many([bad], Doc)
     with pytest.raises(InvalidType):
         ws.versions(Doc, [bad])
+
+
+TABLES = [
+    np.array([7]),
+    np.array(7),
+    np.array([1.5, 2.5]),
+    np.array(["red"]),
+    np.array([]),
+    np.array([[1, 2], [3, 4]]),
+    np.ma.array([True]),
+    pd.Series([1.5]),
+    pd.Series(["red", "green"]),
+    pd.DataFrame({"a": [7]}),
+]
+
+
+@pytest.mark.parametrize("table", TABLES, ids=range(len(TABLES)))
+def test_no_table_stands_for_one_value(ws: hb.HeavenBase, table: Any) -> None:
+    for field in ("title", "n", "ratio", "flag", "kind", "at", "day", "span", "meta", "blob", "name"):
+        error = refused(ws, lambda field=field: ws.upsert_many(Doc, rows_with(field, table)))
+        assert isinstance(error, InvalidType)
+        assert place(error) == ("doc", field, 1)
+        assert isinstance(refused(ws, lambda field=field: ws.set("kept-0", {field: table})), InvalidType)
+        for filter in ({field: table}, {field: {"$in": [table]}}):
+            with pytest.raises(HeavenError):
+                ws.count(Doc, filter)
 
 
 @pytest.mark.parametrize("bad", ["\ud800", "a\0b"])
