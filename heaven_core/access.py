@@ -15,13 +15,14 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from heaven_core.backend import Batch, Fetch, Locate
-from heaven_core.batch import make_batch, mappings
+from heaven_core.batch import frozen_columns, make_batch, mappings
 from heaven_core.errors import (
     AmbiguousId,
     InvalidType,
     InvalidValue,
     NotFound,
     QueryError,
+    SchemaConflict,
     SchemaError,
     TransactionError,
     a_kind,
@@ -103,6 +104,8 @@ class Access(ABC):
                 field, row and value; nothing of the batch is written.
         """
         stored = self._writable(entity)
+        if entity is not stored.cls and isinstance(entity, type):
+            _check_complete(entity, stored)
         given = mappings(stored.schema, rows)
         batch = make_batch(stored.schema, given)
         if not batch.ids:
@@ -180,7 +183,8 @@ class Access(ABC):
         if hooks is not None and hooks.vetoes:
             from heaven_core.hooks import Write
 
-            hooks.before_write(Write(self.core().id, stored.schema.id, kind, ids, columns))
+            shown_columns = None if columns is None else frozen_columns(stored.schema, columns)
+            hooks.before_write(Write(self.core().id, stored.schema.id, kind, tuple(ids), shown_columns))
 
     # reading -----------------------------------------------------------------------------------------------------
 
@@ -305,12 +309,25 @@ class Access(ABC):
                 return stored if self._derived_rows(stored, [object_id]) else None
             found = stored.backend.run(Locate([stored.layout], object_id), tx).tuples
             return stored if found else None
-        layouts = [one.layout for one in core.all_stored() if one.derive is None]
+        usable, errors = core.usable_stored()
+        layouts = [one.layout for one in usable if one.derive is None]
         found = core.primary.run(Locate(layouts, object_id), tx).tuples
         if len(found) > 1:
             names = ", ".join(sorted(name for name, _ in found))
             raise AmbiguousId(f"the id {object_id!r} is in several entities ({names}); name one", object_id=object_id)
+        if not found and errors:  # it may be one of theirs
+            raise next(iter(errors.values()))
         return core.stored(found[0][0]) if found else None
+
+
+def _check_complete(cls: Any, stored: StoredEntity) -> None:
+    """Refuse whole rows by an older class: they would empty the fields that it does not know."""
+    lacking = [name for name in stored.schema.names if name not in cls.schema().by_name]
+    if lacking:
+        raise SchemaConflict(
+            f"class {cls.__name__} is older than the registered entity {stored.schema.id!r}: it lacks "
+            f"{', '.join(lacking)}, which a whole row by it would empty; use the newer class, or ws.set"
+        )
 
 
 def _dicts(rows: Any) -> list[dict[str, Any]]:

@@ -16,7 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 from heaven_core import config
 from heaven_core.discovery import EXTENSION, INSTALLED, PluginFailure, PluginRef
-from heaven_core.errors import HeavenError, PluginError, PluginLoadError, UnknownPlugin, a_kind, did_you_mean
+from heaven_core.errors import (
+    HeavenError,
+    PluginError,
+    PluginLoadError,
+    StorageError,
+    UnknownPlugin,
+    a_kind,
+    did_you_mean,
+)
 from heaven_core.plugin import Extension, ExtensionSpec, describe
 from heaven_core.registry import registries
 
@@ -156,8 +164,8 @@ class Activation:
         )
 
 
-def _failed(identifier: str, error: Exception) -> PluginLoadError:
-    if isinstance(error, PluginLoadError):
+def _failed(identifier: str, error: Exception) -> HeavenError:
+    if isinstance(error, (PluginLoadError, StorageError)):  # what lies in the storage is no fault of the extension
         return error
     why = error.message if isinstance(error, HeavenError) else describe(error)
     return PluginLoadError(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import itemgetter
+from types import MappingProxyType
 from typing import Any, cast
 
 from heaven_core.backend import Batch
@@ -29,7 +30,7 @@ from heaven_core.errors import (
 from heaven_core.identity import identify
 from heaven_core.narrow import is_mapping
 from heaven_core.schema import MISSING, EntitySchema, FieldSchema
-from heaven_core.types import Refused
+from heaven_core.types import Refused, copied
 
 Columns = dict[str, Sequence[Any]]
 
@@ -165,6 +166,17 @@ def _duplicate(schema: EntitySchema, object_id: str, first: int, second: int, gi
         return DuplicateId.at(schema.id, "name", second, name, reason)
     reason = f"is also the id of row {first}; each row of a batch has its own"
     return DuplicateId.at(schema.id, "object_id", second, object_id, reason)
+
+
+def frozen_columns(schema: EntitySchema, columns: Columns) -> Mapping[str, Sequence[Any]]:
+    """The checked columns for somebody who may look and not touch."""
+    composite = {"array", "json", "vector"}
+    return MappingProxyType(
+        {
+            name: tuple(map(copied, column)) if schema.by_name[name].dtype.kind in composite else tuple(column)
+            for name, column in columns.items()
+        }
+    )
 
 
 def _computed(field: FieldSchema, columns: Columns, count: int) -> list[Any]:

@@ -37,7 +37,7 @@ from heaven_core.placement import PRIMARY, Placed, layout_of, place, placement_f
 from heaven_core.plan import StoredEntity
 from heaven_core.registry import registries
 from heaven_core.schema import EntitySchema, FieldSchema
-from heaven_core.schema_diff import SchemaDiff, compare
+from heaven_core.schema_diff import SchemaDiff, compare, is_older
 from heaven_core.types import Json, ShortText
 
 if TYPE_CHECKING:
@@ -111,7 +111,14 @@ class WorkspaceCore:
             plugin = self._plugin(options)
             rest = {key: value for key, value in options.items() if key != "type"}
             made: Any = plugin.load_backend()
-            self.backends[name] = made(BackendConfig(name, plugin.name, rest, self.folder, self.id))
+            try:
+                self.backends[name] = made(BackendConfig(name, plugin.name, rest, self.folder, self.id))
+            except HeavenError:
+                raise
+            except Exception as error:  # a plugin's code
+                raise StorageError(
+                    f"backend {name!r} of type {plugin.name!r} could not be opened: {type(error).__name__}"
+                ) from error
             self.types[name] = plugin.name
         self.primary = self.backends[PRIMARY]
 
@@ -191,7 +198,9 @@ class WorkspaceCore:
                 stored = self._stored[identifier] = self._load(identifier)
             if isinstance(entity, type):
                 self._check_same(stored, entity)
-                if stored.cls.__module__ == "heavenbase.generated" and entity is not stored.cls:
+                is_generated = stored.cls.__module__ == "heavenbase.generated"
+                given = cast("type[Entity]", entity)
+                if is_generated and given is not stored.cls and given.schema() == stored.schema:
                     stored = self._bind(entity)
                 self._stored[entity] = stored
             return stored
@@ -230,7 +239,7 @@ class WorkspaceCore:
         if cls is stored.cls or cls.schema() == stored.schema:
             return
         diff = compare(stored.schema, cls.schema())
-        if not diff.empty:
+        if not diff.empty and not is_older(cls.schema(), stored.schema):
             raise SchemaConflict(
                 f"class {cls.__name__} differs from the registered entity {stored.schema.id!r} ({diff}); "
                 f"call ws.register({cls.__name__}) to apply additions",
@@ -265,12 +274,6 @@ class WorkspaceCore:
         derive = resolve_derive(schema, cls) if schema.derived else None
         failure = None if self.activation is None else self.activation.failure_of(owner)
         return StoredEntity(schema, cls, placement, layout, backend, self.registries, derive=derive, failure=failure)
-
-    def all_stored(self) -> list[StoredEntity]:
-        """Every entity, ordered by id."""
-        with self.lock:
-            self._reread()
-            return [self.stored(name) for name in sorted(self._raw)]
 
     def usable_stored(self) -> tuple[list[StoredEntity], dict[str, HeavenError]]:
         """The entities that can be used, ordered by id, and of the others why not: a type that isn't registered."""

@@ -19,8 +19,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heaven_core.errors import NotResolved
-from heaven_core.plan import Hints
+from heaven_core.errors import HeavenError, InvalidValue, NotResolved, QueryError
+from heaven_core.plan import Derive, Hints
+from heaven_core.plugin import describe
 
 if TYPE_CHECKING:
     from heaven_core.capabilities import CapabilityIndex
@@ -63,6 +64,30 @@ class View:
     def versions(self, entity: Any, ids: list[str]) -> list[int | None]:
         """The version of each row, None for absent ones."""
         return self._access.versions(entity, ids)
+
+
+def derived_rows(schema: EntitySchema, derive: Derive, view: View, hints: Hints) -> list[dict[str, Any]]:
+    """What a derived entity's function yields, checked as rows that somebody writes are.
+
+    Raises:
+        UnknownField, InvalidType, InvalidValue, DuplicateId: a row does not fit the entity.
+        QueryError: the function raised, which is the cause.
+    """
+    from heaven_core.batch import make_batch
+
+    try:
+        given = [dict(row) for row in derive(view, hints)]
+    except HeavenError:
+        raise
+    except RecursionError as error:
+        raise QueryError(f"entity {schema.id!r} is derived from itself; derive it from others") from error
+    except Exception as error:  # a user's function may raise anything
+        raise QueryError(f"deriving entity {schema.id!r} failed: {describe(error)}") from error
+    for position, row in enumerate(given):
+        if row.get("object_id") is None:
+            raise InvalidValue.at(schema.id, "object_id", position, None, "is no id; a derived row needs one")
+    names, columns = schema.names, make_batch(schema, given).columns
+    return [dict(zip(names, values, strict=True)) for values in zip(*(columns[name] for name in names), strict=True)]
 
 
 def resolve_derive(schema: EntitySchema, cls: Any) -> Callable[[View, Hints], Iterable[Mapping[str, Any]]]:

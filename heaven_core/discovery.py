@@ -159,7 +159,8 @@ class Index:
             UnknownPlugin: nothing has the name.
             PluginLoadError: something has, and it can't be used or is disabled; the cause is what was raised.
         """
-        ref = next((ref for ref in self.refs(group) if ref.name == name), None)
+        claims = [ref for ref in self.refs(group) if ref.name == name]
+        ref = next((ref for ref in claims if ref.dist == _OWN), next(iter(claims), None))
         if ref is None:
             return self._aliased(group, name)
         outcome, _ = self._load(ref)
@@ -255,6 +256,8 @@ class Index:
         return _checked_engine(ref, outcome) if isinstance(outcome, StoragePlugin) else outcome
 
     def _conflict(self, ref: PluginRef) -> PluginFailure | None:
+        if ref.dist == _OWN:  # what we bring ourselves is out of a stranger's reach
+            return None
         rivals = [other for other in self.refs(ref.group) if other.name == ref.name]
         return _conflict(ref, rivals) if len(rivals) > 1 else None
 

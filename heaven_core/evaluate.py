@@ -248,10 +248,10 @@ def best_matches(
         documents, length = documents + 1, length + size
         for token in found:
             in_documents[token] += 1
-    average = length / documents if documents else 1.0
+    average = length / documents if length else 1.0
     scored: list[tuple[float, str, Row]] = []
-    for row in rows:
-        found, size = counts[row["object_id"]]
+    for row in rows:  # one of them may have been written since the others were read
+        found, size = counts.get(row["object_id"]) or _token_counts(row, names, in_documents)
         if found:
             scored.append((-_bm25(found, size, average, documents, in_documents), row["object_id"], row))
     scored.sort(key=lambda one: one[:2])

@@ -22,7 +22,7 @@ from heaven_core.handlers import Compile, Handler, HandlerContext, Key, QueryFra
 from heaven_core.names import check_field_name, check_identifier
 from heaven_core.ops import FILTERS, Op
 from heaven_core.plan import Hints
-from heaven_core.plugin import API, Extension, ExtensionSpec, StoragePlugin
+from heaven_core.plugin import API, MIN_API, Extension, ExtensionSpec, StoragePlugin
 from heaven_core.registry import Registration, handler_list, register_type, registries
 from heaven_core.registry import handler as make_handler
 from heaven_core.schema import FieldSchema, StoreChoice
@@ -89,6 +89,11 @@ def register_extension(extension: Extension, *, replace: bool = False) -> Regist
     """
     if not isinstance(extension, Extension):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise PluginError(f"register_extension takes an Extension, not {a_kind(extension)}")
+    if not MIN_API <= extension.api <= API:
+        raise PluginError(
+            f"extension {extension.identifier!r} was written for plugin API {extension.api}; "
+            f"this heaven-core speaks {API}"
+        )
     identifier = extension.identifier
     if identifier in REQUIRED:
         raise PluginError(f"extension {identifier!r} is required and cannot be replaced; choose another identifier")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from heaven_core import evaluate
 from heaven_core.backend import Backend, Fetch, Grouping, Layout, Limits, Near, Rows, Scan, Search
 from heaven_core.codecs import row_maker
-from heaven_core.errors import HeavenError, QueryError
+from heaven_core.errors import DeadlineExceeded, HeavenError, QueryError
 from heaven_core.explain import Explanation
 from heaven_core.expr import Aggregate, And, Expr, Not, Or, Predicate, predicates
 from heaven_core.frame import ResultFrame
@@ -36,7 +36,7 @@ from heaven_core.handlers import (
 )
 from heaven_core.ops import reducer
 from heaven_core.plugin import describe
-from heaven_core.query import Query, aggregate_type, check_parts
+from heaven_core.query import Query, aggregate_type, check_parts, text_fields
 from heaven_core.registry import Registries
 from heaven_core.schema import EntitySchema, FieldSchema
 from heaven_core.types import Float, LogicalType
@@ -123,6 +123,9 @@ class Resolved(NamedTuple):
     ctx: HandlerContext
     compile: Compile | None
 
+
+ESTIMATE_S = 0.02
+"""How long `explain` waits for an estimate."""
 
 MAX_NESTING = 20
 """Levels of a condition that an engine is given at once: SQLite's parser has a small stack."""
@@ -316,8 +319,16 @@ class Planner:
         if scan.limit is not None:
             entry["limit"] = scan.limit
         if not (scan.group or scan.near or scan.search):
-            entry["estimate"] = None if self._joins_ids() else self.stored.backend.estimate(scan)
+            entry["estimate"] = None if self._joins_ids() else self._estimate(scan)
         self.steps.append(entry)
+
+    def _estimate(self, scan: Scan) -> int | None:
+        """The engine's estimate, if it has one soon: it may look at rows."""
+        limits = Limits(ESTIMATE_S, None, None)
+        try:
+            return self.stored.backend.estimate(Scan(scan.layout, where=scan.where, limits=limits))
+        except DeadlineExceeded:
+            return None
 
     def _joins_ids(self) -> bool:
         return any(step["step"] == "ids" or step.get("notes", "").startswith("no handler") for step in self.steps)
@@ -336,14 +347,15 @@ class Planner:
 
         spec = self.query.search_
         assert spec is not None
-        search = Search(spec.fields, tuple(dict.fromkeys(tokens(spec.query))))
+        fields = self._search_fields()
+        search = Search(fields, tuple(dict.fromkeys(tokens(spec.query))))
         if not search.tokens:
             where = AnyOf(())
             return self._ranked_in_python(where, (), lambda rows: ([], []), "_score")
-        if all("inverted" in self.stored.placement[field.name].indexes for field in spec.fields):
+        if all("inverted" in self.stored.placement[field.name].indexes for field in fields):
             return self._answered(self._scan(where, search=search))
-        names = tuple(field.name for field in spec.fields)
-        for field in spec.fields:
+        names = tuple(field.name for field in fields)
+        for field in fields:
             self.steps.append(self._python_step("search", field, "BM25 in Python: the field has no full-text index"))
         if self.dry:
             return Rows((), (), [])
@@ -352,6 +364,16 @@ class Planner:
         return self._ranked_in_python(
             where, names, lambda rows: evaluate.best_matches(rows, search, everything, clock), "_score"
         )
+
+    def _search_fields(self) -> tuple[FieldSchema, ...]:
+        """Those that were named; else those with a full-text index, whoever placed it; else every text but the name."""
+        spec = self.query.search_
+        assert spec is not None
+        if spec.fields is not None:
+            return spec.fields
+        texts = text_fields(self.stored.schema)
+        indexed = [field for field in texts if "inverted" in self.stored.placement[field.name].indexes]
+        return tuple(indexed or [field for field in texts if field.name != "name"] or texts)
 
     def _python_step(self, step: str, field: FieldSchema, notes: str) -> dict[str, Any]:
         ctx = self.stored.resolve(field, step).ctx
@@ -450,10 +472,10 @@ class Planner:
         self.steps.append({"step": "derive", "field": None, "backend": "derived", "mode": "python"})
         if self.dry:
             return Rows((), (), [])
-        from heaven_core.derive import View  # which imports this module, for the hints
+        from heaven_core.derive import View, derived_rows  # which imports this module, for the hints
 
-        empty = dict.fromkeys(stored.schema.names)
-        rows = [{**empty, **row} for row in stored.derive(View(query.source), Hints(equalities(query.filter)))]
+        hints = Hints(equalities(query.filter))
+        rows = derived_rows(stored.schema, stored.derive, View(query.source), hints)
         test = evaluate.expr_test(query.filter)
         where = QueryFragment("derived", "all", "", test)
         if query.group or query.aggregates:
@@ -466,7 +488,7 @@ class Planner:
         if query.search_ is not None:
             from heaven_core.text import tokens
 
-            more["search"] = Search(query.search_.fields, tuple(dict.fromkeys(tokens(query.search_.query))))
+            more["search"] = Search(self._search_fields(), tuple(dict.fromkeys(tokens(query.search_.query))))
         return evaluate.scan(self._scan(where, **more), rows, everything=lambda: rows)
 
 

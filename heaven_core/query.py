@@ -65,15 +65,17 @@ class NearSpec:
 
 
 class SearchSpec:
-    """A ranked full-text search in some fields."""
+    """A ranked full-text search in some fields; None are those that the entity's placement suggests."""
 
     __slots__ = ("fields", "query")
 
-    def __init__(self, query: str, fields: tuple[FieldSchema, ...]) -> None:
+    def __init__(self, query: str, fields: tuple[FieldSchema, ...] | None) -> None:
         self.query, self.fields = query, fields
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
+        if self.fields is None:
+            return {"query": self.query}
         return {"query": self.query, "fields": [field.name for field in self.fields]}
 
 
@@ -155,7 +157,7 @@ class Query:
         Without `fields`: those with a full-text index, or else every text field.
         """
         chosen = _search_fields(self.schema, fields)
-        text = _argument(chosen[0], None, query, "search")
+        text = _argument((chosen or text_fields(self.schema))[0], None, query, "search")
         new = self._copy()
         new.search_ = SearchSpec(text, chosen)
         return new
@@ -421,23 +423,23 @@ def _argument(field: FieldSchema, dtype: LogicalType[Any] | None, value: Any, wh
         raise kind.at(field.entity, field.name, None, value, f"({what}) {refused.about(value)}") from None
 
 
-def _search_fields(schema: EntitySchema, given: Any) -> tuple[FieldSchema, ...]:
-    if given is not None:
-        several = _flat(given) if is_list(given) else (given,)
-        chosen = tuple(field_of(schema, one) for one in several)
-        for field in chosen:
-            if "fulltext" not in field.dtype.traits:
-                raise QueryError(f"{schema.id}.{field.name} is {field.dtype!r}; search needs text fields")
-    else:
-        texts = [field for field in schema.fields if "fulltext" in field.dtype.traits]
-        indexed = [field for field in texts if any(choice.strategy in _FULLTEXT for choice in field.stores)]
-        chosen = tuple(indexed or [field for field in texts if field.name != "name"] or texts)
-    if not chosen:
+def _search_fields(schema: EntitySchema, given: Any) -> tuple[FieldSchema, ...] | None:
+    if not text_fields(schema):
         raise QueryError(f"entity {schema.id!r} has no text field to search in")
+    if given is None:
+        return None
+    chosen = tuple(field_of(schema, one) for one in (_flat(given) if is_list(given) else (given,)))
+    for field in chosen:
+        if "fulltext" not in field.dtype.traits:
+            raise QueryError(f"{schema.id}.{field.name} is {field.dtype!r}; search needs text fields")
+    if not chosen:
+        raise QueryError(f"search in which fields of {schema.id!r}? Leave `fields` out for those with an index")
     return chosen
 
 
-_FULLTEXT = {"inverted", "InvertedIndex", "fulltext"}
+def text_fields(schema: EntitySchema) -> list[FieldSchema]:
+    """The fields that can be searched."""
+    return [field for field in schema.fields if "fulltext" in field.dtype.traits]
 
 
 def groups_schema(query: Query) -> EntitySchema:

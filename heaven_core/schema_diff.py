@@ -40,9 +40,13 @@ class SchemaDiff:
             SchemaConflict: the message says what.
         """
         if self.conflicts or self.removed:
+            way = (
+                "give the class another identifier and copy the rows"
+                if self.conflicts
+                else f"declare {', '.join(self.removed)} in the class too, as its newer version does"
+            )
             raise SchemaConflict(
-                f"entity {self.entity!r} is registered otherwise: {self}; only additions apply by themselves, "
-                "so give the class another identifier and copy the rows",
+                f"entity {self.entity!r} is registered otherwise: {self}; only additions apply by themselves, so {way}",
                 diff=self,
             )
 
@@ -79,6 +83,12 @@ def compare(before: EntitySchema, after: EntitySchema) -> SchemaDiff:
     if (before.desc, before.tags, before.observed) != (after.desc, after.tags, after.observed):
         diff.changed.append("(description)")
     return diff
+
+
+def is_older(schema: EntitySchema, stored: EntitySchema) -> bool:
+    """Whether `stored` is `schema` with more fields: an older class may read such an entity."""
+    diff = compare(schema, stored)
+    return bool(diff.added) and not (diff.changed or diff.removed or diff.conflicts)
 
 
 def _compare_field(diff: SchemaDiff, old: FieldSchema, new: FieldSchema) -> None:

@@ -123,10 +123,10 @@ class HeavenBase(Access):
     @contextmanager
     def _writing(self) -> Generator[Writer]:
         core = self.core()
-        if threading.get_ident() in core.threads:
-            raise TransactionError("a transaction of this workspace is open in this thread; write through it")
+        thread = self._own_thread(core, "write through it")
         tx = core.primary.begin()
         writer = Writer(core, tx)
+        core.threads.add(thread)
         try:
             yield writer
             lsn = tx.lsn if tx.locked else 0
@@ -134,7 +134,17 @@ class HeavenBase(Access):
         except BaseException:
             tx.rollback()
             raise
+        finally:
+            core.threads.discard(thread)
         _tell(core, writer, lsn)
+
+    @staticmethod
+    def _own_thread(core: WorkspaceCore, instead: str) -> int:
+        """The running thread, which must not be in the midst of a write: it would wait for itself."""
+        thread = threading.get_ident()
+        if thread in core.threads:
+            raise TransactionError(f"a transaction or a write of this workspace is going on in this thread; {instead}")
+        return thread
 
     @contextmanager
     def transaction(self, exclusive: bool = False) -> Generator[Transaction]:
@@ -146,9 +156,7 @@ class HeavenBase(Access):
         inside stays true until the commit; else at the first write.
         """
         core = self.core()
-        thread = threading.get_ident()
-        if thread in core.threads:
-            raise TransactionError("a transaction is open in this thread already; transactions cannot be nested")
+        thread = self._own_thread(core, "transactions cannot be nested")
         writer = Writer(core, core.primary.begin(exclusive=exclusive))
         core.threads.add(thread)
         try:
@@ -180,8 +188,7 @@ class HeavenBase(Access):
         if not entities:
             raise TypeError("register takes at least one entity class")
         core = self.core()
-        if threading.get_ident() in core.threads:
-            raise TransactionError("entities cannot be registered inside a transaction; register them before it")
+        self._own_thread(core, "register entities before it")
         diffs: list[SchemaDiff] = core.register(entities)
         return diffs[0] if len(diffs) == 1 else diffs
 
@@ -196,8 +203,7 @@ class HeavenBase(Access):
         """
         core = self.core()
         assert core.activation is not None
-        if threading.get_ident() in core.threads:
-            raise TransactionError("extensions cannot be enabled inside a transaction; enable them before it")
+        self._own_thread(core, "enable extensions before it")
         with core.activation.lock:
             return core.activation.enable(identifier)
 
@@ -222,7 +228,9 @@ class HeavenBase(Access):
         """Mend what follows from other data; never invents any. The report says what was found and mended."""
         from heaven_core.report import make_report
 
-        return make_report(self.core(), repair=True)
+        core = self.core()
+        self._own_thread(core, "repair after it")
+        return make_report(core, repair=True)
 
     def health(self) -> Health:
         """Whether every backend answers and every extension is active; quick."""

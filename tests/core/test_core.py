@@ -232,8 +232,26 @@ def test_a_class_that_says_otherwise_than_what_is_registered_is_told_so(ws: hb.H
     ws.register(changed)
 
     assert ws.count(changed) == 0
-    with pytest.raises(SchemaConflict, match="removed n"):
-        ws.query(Doc)
+
+
+def test_an_older_class_reads_and_sets_what_a_newer_one_has_extended_and_writes_no_whole_rows(
+    ws: hb.HeavenBase,
+) -> None:
+    ws.register(Doc)
+    newer = type("Doc", (hb.Entity,), {"title": hb.field(hb.ShortText), "n": hb.field(hb.Integer)})
+    ws.register(newer)
+    ws.upsert(newer, {"object_id": "a", "title": "x", "n": 1})
+
+    assert ws.query(Doc).where(Doc.title == "x").execute().rows() == [
+        {"object_id": "a", "name": None, "title": "x", "n": 1}
+    ]
+    ws.set("a", {"title": "y"}, Doc)
+    with pytest.raises(SchemaConflict, match=r"class Doc is older than .* 'doc': it lacks n, which a whole row by it"):
+        ws.upsert(Doc, {"object_id": "a", "title": "z"})
+    with pytest.raises(SchemaConflict, match=r"removed n.* declare n in the class too"):
+        ws.register(Doc)
+    assert ws.get("a") == {"object_id": "a", "name": None, "title": "y", "n": 1}
+    assert ws.delete("a", Doc)
 
 
 def test_the_same_class_written_twice_is_the_same_entity(ws: hb.HeavenBase) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import heavenbase as hb
 from heaven_core.derive import View
-from heaven_core.errors import NotResolved, SchemaError
+from heaven_core.errors import DuplicateId, InvalidType, InvalidValue, NotResolved, QueryError, SchemaError
 from heaven_core.plan import Hints, equalities
 
 if TYPE_CHECKING:
@@ -248,3 +248,40 @@ def test_a_local_function_is_found_as_long_as_its_class_is_there(open_workspace:
     with pytest.raises(NotResolved, match="entity 'local' is derived by"):
         again.count("local")
     assert again.count(Local) == 1
+
+
+# -- rows that are none ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "message"),
+    [
+        ([{"object_id": 1}], InvalidType, r"wrong\.object_id, row 0: 1 is an int"),
+        ([{"object_id": "a"}, {"title": "x"}], InvalidValue, r"wrong\.object_id, row 1: None is no id"),
+        ([{"object_id": "a", "title": 5}], InvalidType, r"wrong\.title, row 0: 5 is an int"),
+        ([{"object_id": "a"}, {"object_id": "a"}], DuplicateId, "is also the id of row 0"),
+        ([5], QueryError, "deriving entity 'wrong' failed: TypeError"),
+        (None, QueryError, "deriving entity 'wrong' failed: TypeError"),
+    ],
+    ids=str,
+)
+def test_rows_that_do_not_fit_the_entity_are_refused(ws: hb.HeavenBase, rows: Any, kind: Any, message: str) -> None:
+    class Wrong(hb.Entity):
+        title = hb.field(hb.ShortText)
+        __derived__ = staticmethod(lambda view, hints: rows)  # pyright: ignore[reportUnknownLambdaType]
+
+    ws.register(Wrong)
+
+    with pytest.raises(kind, match=message):
+        ws.query(Wrong).execute()
+
+
+def test_an_entity_that_is_derived_from_itself_says_so(ws: hb.HeavenBase) -> None:
+    class Snake(hb.Entity):
+        title = hb.field(hb.ShortText)
+        __derived__ = staticmethod(lambda view, hints: view.query("snake").execute().rows())  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType]
+
+    ws.register(Snake)
+
+    with pytest.raises(QueryError, match="entity 'snake' is derived from itself"):
+        ws.count(Snake)

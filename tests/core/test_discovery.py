@@ -818,6 +818,18 @@ def test_a_name_that_two_distributions_claim_is_an_error_for_whom_names_it(index
     assert "hb_one" not in sys.modules
 
 
+def test_a_stranger_cannot_take_one_of_our_own_names(site: Site, index: Index) -> None:
+    site.storage("sqlite", dist="hb-stranger", module="hb_stranger")
+    site.storage("sqlite", dist="heaven-core", module="hb_ours")
+
+    assert [(row["dist"], row["state"]) for row in index.listing()] == [
+        ("heaven-core", "found"),
+        ("hb-stranger", "failed"),
+    ]
+    assert index.named(STORAGE, "sqlite").name == "sqlite"
+    assert "hb_stranger" not in sys.modules
+
+
 @pytest.mark.usefixtures("rivals")
 def test_rivals_harm_nobody_else(index: Index) -> None:
     loaded = [index.load(ref) for ref in index.refs(STORAGE)]

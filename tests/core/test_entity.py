@@ -138,6 +138,19 @@ def test_a_mistake_is_reported_where_it_is_written(declare: Any, message: str) -
     [
         ({"t": ShortText}, r"Bad\.t is a type and no field; write t = heavenbase\.field\(ShortText\)"),
         ({"t": Array[Integer]}, r"write t = heavenbase\.field\(Array\[Integer\]\)"),
+        (
+            {"n": field(Integer).required},
+            r"Bad\.n is a method and no field; call it: field\(Integer\)\.required\(\.\.\.\)",
+        ),
+        ({"n": field(Integer).default}, r"call it: field\(Integer\)\.default\(\.\.\.\)"),
+        ({"n": field}, r"Bad\.n is the function that declares fields; call it: n = heavenbase\.field\(\.\.\.\)"),
+        ({"n": (field(Integer),)}, r"Bad\.n is a tuple that holds a field; take away the comma"),
+        ({"n": Entity.object_id}, r"Bad\.n is the field of another entity; write n = heavenbase\.field\(Identifier\)"),
+        (
+            {"name": "hello"},
+            r"Bad\.name is a field, and 'hello' would hide it; write name = heavenbase\.field\(ShortText\)",
+        ),
+        ({"name": property(str)}, r"Bad\.name is a field, and .* would hide it"),
         ({"n": field(Integer).default("x")}, r"bad\.n: the default is a str; takes a whole number"),  # pyright: ignore[reportArgumentType]
         ({"v": field(Vector(2)).unique()}, r"bad\.v: only scalar fields can be unique, not Vector\[2\]"),
         ({"a": field(Array).index()}, r"bad\.a: \.index\(\) is for scalar fields"),
@@ -155,6 +168,66 @@ def test_a_mistake_is_reported_where_it_is_written(declare: Any, message: str) -
 def test_a_mistake_is_reported_at_the_class(body: dict[str, Any], message: str) -> None:
     with pytest.raises(SchemaError, match=message):
         type("Bad", (Entity,), body)
+
+
+@pytest.mark.parametrize(
+    ("note", "value", "message"),
+    [
+        (
+            ShortText,
+            "hello",
+            r"Bad\.t has a type and a plain value; write t = heavenbase\.field\(ShortText\)\.default\(",
+        ),
+        ("ShortText", None, r"write t = heavenbase\.field\(ShortText\)\.default\(\.\.\.\)"),
+        (Array[Integer], [1], r"write t = heavenbase\.field\(Array\[Integer\]\)"),
+        (int, 5, r"write t = heavenbase\.field\(Integer\)\.default\(\.\.\.\), or ClassVar for a value of the class"),
+        ("str", "x", r"write t = heavenbase\.field\(ShortText\)"),
+    ],
+    ids=str,
+)
+def test_an_annotation_with_a_plain_value_is_no_field_and_is_refused(note: Any, value: Any, message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        type("Bad", (Entity,), {"__annotations__": {"t": note}, "t": value, "__module__": __name__})
+
+
+def test_a_class_may_have_values_that_are_no_fields() -> None:
+    class Note(Entity):
+        identifier: str = "a-note"  # pyright: ignore[reportIncompatibleVariableOverride]
+        text: Field[str] = field(ShortText)
+        limit: ClassVar[int] = 5
+        last: Final = 5
+        colours = ("red", "green")
+        known: "dict[str, NoSuchName]" = {}  # noqa: F821, RUF012, UP037  # pyright: ignore
+        _private: ShortText = "x"  # pyright: ignore
+
+        def size(self) -> int:
+            return len(self.text)
+
+    assert Note.schema().names == ("object_id", "name", "text")
+    assert Note(text="abc").size() == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"desc": "\ud800"}, "entity 'doc': its desc holds a lone surrogate"),
+        ({"tags": ["a", "\ud800"]}, "entity 'doc': a tag holds a lone surrogate"),
+        ({"fields": [{"name": "n", "type": "integer", "desc": "\ud800"}]}, r"doc\.n: its desc holds a lone surrogate"),
+        ({"fields": [{"name": "n", "type": "integer", "tags": ["a\0"]}]}, r"doc\.n: a tag holds a NUL character"),
+        ({"derived": "\ud800"}, "entity 'doc': its derived holds a lone surrogate"),
+    ],
+)
+def test_words_that_no_engine_can_keep_are_refused(body: dict[str, Any], message: str) -> None:
+    with pytest.raises(SchemaError, match=message):
+        Entity.from_schema({"id": "doc", **body})
+
+
+def test_words_are_checked_in_a_class_too() -> None:
+    for declared in (field(Integer).desc("\ud800"), field(Integer).tags("\ud800"), field(Integer).desc(5)):  # pyright: ignore[reportArgumentType]
+        with pytest.raises(SchemaError, match=r"bad\.n: "):
+            type("Bad", (Entity,), {"n": declared})
+    with pytest.raises(SchemaError, match="entity 'bad': its desc holds a lone surrogate"):
+        type("Bad", (Entity,), {"__desc__": "\ud800"})
 
 
 @pytest.mark.parametrize("name", ["_hidden", "lambda", "größe", "x" * 64])

@@ -390,6 +390,20 @@ def test_a_reference_orders_both_ways() -> None:
     assert [one.to_dict() for one in (Doc.n.asc(), Doc.n.desc(), -Doc.n, -Doc.n.desc())] == ["n", "-n", "-n", "n"]
 
 
+@pytest.mark.parametrize("reference", [Doc.title, Doc.n, Doc.tags, Doc.meta, Doc.meta["a"]], ids=repr)
+def test_a_reference_holds_nothing_to_go_through(reference: Any) -> None:
+    goes: list[Any] = [list, tuple, set, iter, dict, lambda one: [*one], lambda one: next(iter(one)), sorted]
+
+    for go in goes:
+        with pytest.raises(TypeError, match=r"doc\.\w+ .*has no items; .*execute\(\)"):
+            go(reference)
+    for item in ("a", 0, None):
+        with pytest.raises(TypeError, match=r"doc\.\w+ .*cannot be asked with 'in'; write .*contains"):
+            item in reference  # noqa: B015
+    with pytest.raises(HeavenError):
+        hb.HeavenBase("items", preset="debug").upsert_many(Doc, reference)
+
+
 def test_references_can_be_keys() -> None:
     assert hash(Doc.n) == hash(Doc.n)
     assert hash(Doc.meta["a"]) == hash(Doc.meta["a"])

@@ -22,6 +22,7 @@ import heavenbase as hb
 from heaven_core.codecs import encoder, item_encoder
 from heaven_core.compute import source_hash
 from heaven_core.core import ENTITY_TABLE, EXTENSION_TABLE
+from heaven_core.errors import FormatTooNew
 from heaven_core.identity import named_id
 from heaven_core.schema import SCHEMA_FORMAT
 from heaven_core.sql import entity_table, fulltext_table, item_key, side_table
@@ -349,6 +350,17 @@ FULL: dict[str, Any] = {
     "blob": b"\0\xff",
     "upper": "ÉLAN",
 }
+
+
+def test_records_of_a_newer_format_are_refused_as_such(tmp_path: Path) -> None:
+    with hb.HeavenBase("newer", path=tmp_path / "ws"):
+        pass
+    with closing(sqlite3.connect(tmp_path / "ws" / "main.db")) as connection:
+        connection.execute("""update "e_hb-entity" set body = json_set(body, '$.format', 9)""")
+        connection.commit()
+
+    with pytest.raises(FormatTooNew, match="has format 9"):
+        hb.HeavenBase("newer", path=tmp_path / "ws")
 
 
 def test_an_earlier_workspace_is_read(earlier: hb.HeavenBase) -> None:

@@ -127,9 +127,16 @@ def test_batches_have_at_most_their_size(frame: ResultFrame, size: int, sizes: l
     assert [row for batch in batches for row in batch] == [FULL, EMPTY]
 
 
-def test_a_batch_of_no_rows_is_refused(frame: ResultFrame) -> None:
-    with pytest.raises(QueryError, match="iter_batches takes a size of at least 1"):
-        list(frame.iter_batches(0))
+@pytest.mark.parametrize("size", [0, -1, "x", 1.5, None, True])
+def test_a_batch_of_no_rows_is_refused(frame: ResultFrame, size: Any) -> None:
+    with pytest.raises(QueryError, match="iter_batches takes a size of at least 1, a whole number, not "):
+        frame.iter_batches(size)
+
+
+@pytest.mark.parametrize("name", ["colour", 5, None, ["n"], np.array(["n", "t"])], ids=str)
+def test_what_is_no_column_is_refused(frame: ResultFrame, name: Any) -> None:
+    with pytest.raises(UnknownField, match="the result has no column"):
+        frame.column(name)
 
 
 def test_scores_stand_beside_the_rows(ws: hb.HeavenBase) -> None:

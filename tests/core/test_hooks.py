@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import heavenbase as hb
-from heaven_core.errors import HeavenError, PluginError, PluginLoadError, RegistrationConflict
+from heaven_core.errors import HeavenError, PluginError, PluginLoadError, RegistrationConflict, TransactionError
 from heaven_core.ext import Extension, ExtensionSpec, StoreChoice, Strategy, register_extension
 from heaven_core.hooks import KINDS, Hooks, Specs, Write, check_plugin, hookimpl
 from heaven_core.registry import Layer
@@ -207,6 +207,52 @@ def test_only_the_latest_failures_are_kept() -> None:
         logging.getLogger("heavenbase.hooks").disabled = False
 
     assert len(hooks.failures) == 1000
+
+
+# -- what a veto may not do --------------------------------------------------------------------------------------
+
+
+class Meddler:
+    def __init__(self, ws: hb.HeavenBase) -> None:
+        self.ws = ws
+        self.told: list[str] = []
+
+    @hookimpl
+    def heaven_before_write(self, write: Any) -> None:
+        try:
+            self.ws.upsert(Doc, {"object_id": "other", "title": "by the veto"})
+        except TransactionError as error:
+            self.told.append(str(error))
+
+
+@pytest.mark.parametrize("kind", ["upsert", "set", "delete"])
+@pytest.mark.timeout(10)
+def test_a_veto_that_writes_is_told_so_at_once(docs: hb.HeavenBase, kind: str) -> None:
+    docs.upsert(Doc, {"object_id": "a", "title": "x"})
+    meddler = enable(docs, Meddler(docs))
+
+    {
+        "upsert": lambda: docs.upsert(Doc, {"object_id": "b", "title": "y"}),
+        "set": lambda: docs.set("a", {"title": "y"}),
+        "delete": lambda: docs.delete("a"),
+    }[kind]()
+
+    (told,) = meddler.told
+    assert "is going on in this thread" in told
+    assert not docs.exists("other")
+
+
+def test_a_veto_cannot_change_what_is_written(docs: hb.HeavenBase) -> None:
+    class Forger:
+        @hookimpl
+        def heaven_before_write(self, write: Any) -> None:
+            write.columns["title"] = [5]
+
+    enable(docs, Forger())
+
+    with pytest.raises(TypeError):
+        docs.upsert(Doc, {"object_id": "a", "title": "x"})
+    assert not docs.exists("a")
 
 
 # -- vetoes ----------------------------------------------------------------------------------------------------------

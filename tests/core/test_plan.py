@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -170,6 +171,38 @@ def test_a_handler_that_gives_no_fragment_is_named(docs: hb.HeavenBase, engine: 
 
     with pytest.raises(QueryError, match=r"the handler for contains on kind \(of me\) returned no QueryFragment"):
         docs.query(Doc).where(Doc.kind.contains("x")).execute()
+
+
+def test_explaining_waits_only_a_moment_for_an_estimate(open_workspace: Any) -> None:
+    ws = open_workspace("sqlite")
+    ws.register(Doc)
+    ws.upsert_many(Doc, [{"kind": f"{'ab' * 60}{number}", "n": number} for number in range(30_000)])
+    slow = ws.query(Doc).where(Doc.kind.regex("(a|b)*c$"))
+
+    began = time.process_time()
+    (*_, scan) = slow.explain().steps
+
+    assert scan["estimate"] is None
+    assert time.process_time() - began < 0.5
+    assert ws.query(Doc).where(Doc.n < 5).explain().steps[-1]["estimate"] == 5
+
+
+def test_search_looks_into_the_fields_that_a_profile_indexed(open_workspace: Any, registered: None) -> None:
+    def profile(field: Any, backends: Any) -> Any:
+        return hb.ext.StoreChoice(strategy="inverted") if field.name == "kind" else None
+
+    class Note(hb.Entity):
+        kind = hb.field(hb.ShortText)
+        other = hb.field(hb.ShortText)
+
+    with hb.ext.register_storage_profile("kinds", profile):
+        ws = open_workspace("sqlite")
+        ws.register(Note)
+    ws.upsert_many(Note, [{"object_id": "a", "kind": "pear"}, {"object_id": "b", "other": "pear"}])
+
+    assert ws.query(Note).search("pear").execute().ids == ["a"]
+    assert ws.query(Note).search("pear").explain().native
+    assert ws.query(Note).search("pear", ["other"]).execute().ids == ["b"]
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["compiling", "looking at a row"])

@@ -183,14 +183,9 @@ def test_order_is_said_in_several_ways() -> None:
     assert query().order_by("n").order_by("-title").to_dict()["order"] == ["n", "-title"]
 
 
-def test_search_takes_the_indexed_fields_or_else_every_text_but_the_name() -> None:
-    class Plain(hb.Entity):
-        title = hb.field(hb.ShortText)
-        body = hb.field(hb.LongText)
-
-    assert query().search("a").to_dict()["search"]["fields"] == ["body"]
-    assert query(Plain).search("a").to_dict()["search"]["fields"] == ["title", "body"]
-    assert query(Numbers).search("a").to_dict()["search"]["fields"] == ["name"]
+def test_a_search_without_fields_leaves_them_to_the_placement() -> None:
+    assert query().search("a").to_dict()["search"] == {"query": "a"}
+    assert query().search("a", ["body"]).to_dict()["search"] == {"query": "a", "fields": ["body"]}
 
 
 def test_a_later_near_search_select_and_limit_replaces_the_earlier_one() -> None:
@@ -269,7 +264,7 @@ def test_an_aggregate_may_have_any_name() -> None:
         (lambda: query().search(5), InvalidType, r"\(search\) is an? int; takes text"),  # pyright: ignore[reportArgumentType]
         (lambda: query().search("a\0"), InvalidValue, "holds a NUL character"),
         (lambda: query().search("a", "n"), QueryError, r"doc\.n is Integer; search needs text fields"),
-        (lambda: query().search("a", []), QueryError, "has no text field to search in"),
+        (lambda: query().search("a", []), QueryError, "search in which fields of 'doc'"),
         (lambda: query().select("titel"), UnknownField, "did you mean 'title'"),
         (lambda: query().select(5), QueryError, "name a field or pass a reference"),
         (lambda: query().order_by(5), QueryError, "name a field or pass a reference"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import heavenbase as hb
-from heaven_core.errors import StorageError
+from heaven_core.errors import SchemaError, StorageError
 from heaven_core.ext import Extension, ExtensionSpec, register_extension
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ def test_an_entity_of_a_type_that_is_not_registered_is_a_finding_and_hides_no_ot
     assert not ws.repair().ok
     assert "doc" in ws.query("sys-metaschema").where({"kind": "entity"}).execute().column("subject")
     assert ws.count("sys-catalog") == len(ROWS)
+    assert ws.get("a") is not None
+    with pytest.raises(SchemaError, match="'paint' cannot be used"):  # the id may be one of its rows
+        ws.get("elsewhere")
     with hb.ext.register_logical_type(Colour):
         assert ws.check().ok
         assert ws.count("paint") == 1

@@ -510,10 +510,12 @@ def test_transactions_cannot_be_nested_nor_written_around(docs: hb.HeavenBase) -
             lambda: docs.delete("a"),
             lambda: docs.set("a", {}),
         ):
-            with pytest.raises(TransactionError, match="a transaction of this workspace is open in this thread"):
+            with pytest.raises(TransactionError, match="going on in this thread; write through it"):
                 write()
-        with pytest.raises(TransactionError, match="entities cannot be registered inside a transaction"):
+        with pytest.raises(TransactionError, match="register entities before it"):
             docs.register(Doc)
+        with pytest.raises(TransactionError, match="repair after it"):
+            docs.repair()
 
     docs.upsert(Doc, {})
 

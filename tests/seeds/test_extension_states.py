@@ -335,7 +335,7 @@ def test_an_extension_is_not_enabled_inside_a_transaction(opened: Callable[[], h
     hb.ext.register_extension(EVENTS)
     ws = opened()
 
-    with ws.transaction(), pytest.raises(TransactionError, match="enable them before"):
+    with ws.transaction(), pytest.raises(TransactionError, match="enable extensions before it"):
         ws.enable_extension("events")
 
     assert active(ws) == ["system"]
