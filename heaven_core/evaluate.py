@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from heaven_core.backend import Grouping, Limits, Near, OrderBy, Rows, Scan, Search
@@ -21,7 +22,7 @@ from heaven_core.expr import And, Expr, Not, Or, Predicate
 from heaven_core.handlers import AllOf, IdSet, NoneOf, QueryFragment, Where
 from heaven_core.narrow import is_dict, is_list
 from heaven_core.schema import FieldSchema
-from heaven_core.types import LogicalType, copied
+from heaven_core.types import INT_MAX, LogicalType, copied
 
 Row = Mapping[str, Any]
 RowTest = Callable[[Row], bool]
@@ -181,6 +182,14 @@ def _copier(dtype: LogicalType[Any]) -> Code | None:
     return copied if dtype.kind in {"array", "json", "vector"} else None
 
 
+def most_rows(request: Scan) -> int | None:
+    """How many rows decide the answer: the limit, or one more than the cap, which shows that it was passed."""
+    limit, cap = request.limit, request.limits.max_rows
+    if cap is None or (limit is not None and limit <= cap):
+        return limit
+    return min(cap, INT_MAX - 1) + 1
+
+
 def check_rows(count: int, limits: Limits) -> None:
     """Refuse a result of more rows than the cap."""
     if limits.max_rows is not None and count > limits.max_rows:
@@ -199,10 +208,22 @@ def check_bytes(tuples: Sequence[tuple[Any, ...]], limits: Limits) -> None:
         for value in row:
             if isinstance(value, (str, bytes)):
                 total += len(value)
-            elif is_list(value) or is_dict(value):
-                total += 16 * len(value)
+            elif isinstance(value, (list, tuple, dict)):
+                total += _size(value)
         if total > limits.max_bytes:
             raise too_many_bytes(limits)
+
+
+def _size(value: Any) -> int:
+    """About how many bytes a value takes beside its place."""
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if is_dict(value):
+        return 16 * len(value) + sum(map(_size, value)) + sum(map(_size, value.values()))
+    if not is_list(value):
+        return 0
+    numbers = bool(value) and isinstance(value[0], float) and isinstance(value[-1], float)  # a vector, mostly
+    return 16 * len(value) + (0 if numbers else sum(map(_size, value)))
 
 
 def too_many_bytes(limits: Limits) -> ResultTooLarge:
@@ -292,13 +313,14 @@ def _grouped(request: Scan, group: Grouping, rows: Iterable[Row]) -> Rows:
         groups.setdefault(tuple([row.get(key) for key in group.keys]), []).append(row)
     if not group.keys and not groups:
         groups[()] = []
-    made: list[dict[str, Any]] = []
-    for key, members in groups.items():
-        result = dict(zip(group.keys, key, strict=True))
-        for alias, aggregate, fragment in group.aggregates:
-            result[alias] = reduce(fragment.payload, aggregate.field, members)
-        made.append(result)
-    return finish_groups(request, group, made)
+    return finish_groups(request, group, (_reduced(group, key, members) for key, members in groups.items()))
+
+
+def _reduced(group: Grouping, key: Sequence[Any], members: Sequence[Row]) -> dict[str, Any]:
+    result = dict(zip(group.keys, key, strict=True))
+    for alias, aggregate, fragment in group.aggregates:
+        result[alias] = reduce(fragment.payload, aggregate.field, members)
+    return result
 
 
 def reduce(payload: Callable[[list[Any]], Any], field: FieldSchema | None, members: Sequence[Row]) -> Any:
@@ -308,17 +330,22 @@ def reduce(payload: Callable[[list[Any]], Any], field: FieldSchema | None, membe
     return payload([row[field.name] for row in members if row.get(field.name) is not None])
 
 
-def finish_groups(request: Scan, group: Grouping, made: list[dict[str, Any]]) -> Rows:
-    """Condition, order, offset and limit on finished groups."""
+def finish_groups(request: Scan, group: Grouping, made: Iterable[dict[str, Any]]) -> Rows:
+    """Condition, order, offset and limit on finished groups, within the caps; no more are taken than it needs."""
     if group.having is not None:
-        test = expr_test(group.having)
-        made = [result for result in made if test(result)]
+        made = filter(expr_test(group.having), made)
+    most = most_rows(request)
+    if most is not None and (not request.order or most != request.limit):
+        made = islice(made, min(request.offset + most, INT_MAX))
+    found = list(made)
     if request.order:
         if group.keys:
-            made = order_rows(made, [OrderBy(key) for key in group.keys])
-        made = order_rows(made, request.order)
+            found = order_rows(found, [OrderBy(key) for key in group.keys])
+        found = order_rows(found, request.order)
     stop = None if request.limit is None else request.offset + request.limit
-    made = made[request.offset : stop]
-    check_rows(len(made), request.limits)
+    found = found[request.offset : stop]
+    check_rows(len(found), request.limits)
     names = (*group.keys, *(alias for alias, _, _ in group.aggregates))
-    return Rows(names, (None,) * len(names), [tuple([result[name] for name in names]) for result in made])
+    tuples = [tuple([result[name] for name in names]) for result in found]
+    check_bytes(tuples, request.limits)
+    return Rows(names, (None,) * len(names), tuples)

@@ -15,7 +15,7 @@ import math
 import sqlite3
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ from heaven_core.errors import (
     WorkspaceConflict,
     did_you_mean,
 )
-from heaven_core.evaluate import check_bytes, check_rows, finish_groups
+from heaven_core.evaluate import check_bytes, check_rows, finish_groups, most_rows
 from heaven_core.expr import Aggregate
 from heaven_core.ops import checked_sum
 from heaven_core.types import canonical_json
@@ -401,11 +401,8 @@ class SqliteBackend:
             connection.deadline = time.monotonic() + limits.deadline
         if request.group is not None:
             return _group(connection, request, request.group)
-        limit = request.limit
-        if limits.max_rows is not None and (limit is None or limit > limits.max_rows):
-            limit = limits.max_rows + 1
-        text, values = statements.scan_sql(request, limit)
-        tuples = _fetched(connection.execute(text, values), limits, connection)
+        text, values = statements.scan_sql(request, most_rows(request))
+        tuples = _fetched(connection.execute(text, values), limits)
         names, codes, make = _shape(request.layout, request.columns)
         if request.search is not None:
             return Rows((*names, "_score"), (*codes, None), tuples)
@@ -506,7 +503,7 @@ def _shape(layout: Layout, columns: tuple[str, ...]) -> Shape:
     return shape
 
 
-def _fetched(cursor: sqlite3.Cursor, limits: Limits, connection: Connection) -> list[tuple[Any, ...]]:
+def _fetched(cursor: sqlite3.Cursor, limits: Limits) -> list[tuple[Any, ...]]:
     """All rows, within the caps; the byte cap is looked at once per chunk, and for few rows if a caller set it."""
     tuples = cursor.fetchmany(CHUNK)
     if len(tuples) < CHUNK:
@@ -516,11 +513,12 @@ def _fetched(cursor: sqlite3.Cursor, limits: Limits, connection: Connection) -> 
         return tuples
     chunk = tuples
     left = limits
-    while chunk:
-        check_rows(len(tuples), limits)
-        left = _spent(chunk, left, limits)
-        chunk = cursor.fetchmany(CHUNK)
-        tuples.extend(chunk)
+    with closing(cursor):  # an error may keep it, and it would go on showing this thread the past
+        while chunk:
+            check_rows(len(tuples), limits)
+            left = _spent(chunk, left, limits)
+            chunk = cursor.fetchmany(CHUNK)
+            tuples.extend(chunk)
     return tuples
 
 
@@ -563,36 +561,58 @@ def _locate(connection: Connection, request: Locate) -> Rows:
     return Rows(("entity", "object_id"), (None, None), found)
 
 
+class _Inexact(Exception):  # nothing is wrong: the groups are asked for once more
+    """A sum or a mean passed the floats, perhaps only on the way."""
+
+
 def _group(connection: Connection, request: Scan, group: Grouping) -> Rows:
-    """Grouped in SQLite; a `having` runs on the finished groups, and so does the rest of what it cannot sum."""
-    tuples, finished = _group_tuples(connection, request, group)
-    names = (*group.keys, *(alias for alias, _, _ in group.aggregates))
-    keys = [decoder(request.layout.by_name[key].field.dtype) for key in group.keys]
-    codes = (*keys, *(_aggregate_decoder(aggregate) for _, aggregate, _ in group.aggregates))
-    if finished:
-        stop = None if request.limit is None else request.offset + request.limit
-        chosen = tuples[request.offset : stop]
-        check_rows(len(chosen), request.limits)
-        return Rows(names, codes, chosen)
-    return finish_groups(request, group, row_maker(names, codes)(tuples))
-
-
-def _group_tuples(connection: Connection, request: Scan, group: Grouping) -> tuple[list[tuple[Any, ...]], bool]:
-    """The groups, and whether they are in order and those that were asked for."""
-    text, values = statements.group_sql(request, group, exact_sums=False)
+    """Grouped in SQLite; what it cannot sum is summed in Python, by aggregates of ours."""
     try:
-        tuples = connection.execute(text, values).fetchall()
-        if not _beyond_floats(tuples, group):
-            return tuples, group.having is None
+        if group.having is None and not statements.is_ordered_by_float_sum(request, group):
+            return _whole_groups(connection, request, group)
+        return _finished_groups(connection, request, group, exact_sums=False)
+    except _Inexact:
+        pass
     except sqlite3.OperationalError as error:
         if "integer overflow" not in str(error):
             raise
-    text, values = statements.group_sql(request, group, exact_sums=True)
-    return connection.execute(text, values).fetchall(), False
+    return _finished_groups(connection, request, group, exact_sums=True)
+
+
+def _whole_groups(connection: Connection, request: Scan, group: Grouping) -> Rows:
+    """The groups that are asked for, in order, from one statement."""
+    text, values = statements.whole_group_sql(request, group, most_rows(request))
+    tuples = _fetched(connection.execute(text, values), request.limits)
+    check_bytes(tuples, request.limits)  # even few rows: one value_counts may be large
+    if _beyond_floats(tuples, group):
+        raise _Inexact
+    return Rows(*_group_shape(request, group), tuples)
+
+
+def _finished_groups(connection: Connection, request: Scan, group: Grouping, *, exact_sums: bool) -> Rows:
+    """All groups from SQLite; condition, order and limit in Python."""
+    text, values = statements.group_sql(request, group, exact_sums=exact_sums)
+    cursor = connection.execute(text, values)
+    make = row_maker(*_group_shape(request, group))
+
+    def made() -> Iterator[dict[str, Any]]:
+        while chunk := cursor.fetchmany(CHUNK):
+            if not exact_sums and _beyond_floats(chunk, group):
+                raise _Inexact
+            yield from make(chunk)
+
+    with closing(cursor):  # which may not be at its end, and would go on showing this thread the past
+        return finish_groups(request, group, made())
+
+
+def _group_shape(request: Scan, group: Grouping) -> tuple[tuple[str, ...], tuple[Code | None, ...]]:
+    names = (*group.keys, *(alias for alias, _, _ in group.aggregates))
+    keys = [decoder(request.layout.by_name[key].field.dtype) for key in group.keys]
+    return names, (*keys, *(_aggregate_decoder(aggregate) for _, aggregate, _ in group.aggregates))
 
 
 def _beyond_floats(tuples: Sequence[tuple[Any, ...]], group: Grouping) -> bool:
-    """Whether a sum or a mean passed the floats, perhaps only on the way."""
+    """Whether one of the sums or means of floats is an infinity."""
     first = len(group.keys)
     floats = [
         position

@@ -292,9 +292,9 @@ def _search_sql(request: Scan, condition: str, values: tuple[Any, ...], limit: i
 
 
 def group_sql(request: Scan, group: Grouping, *, exact_sums: bool) -> Sql:
-    """The statement of a grouped scan, without its `having`.
+    """The statement of all groups of a scan, in no order and without `having`.
 
-    With `exact_sums`, numbers are summed in Python, where they cannot overflow on the way; the groups are in no order.
+    With `exact_sums`, numbers are summed in Python, where they cannot overflow on the way.
     """
     layout = request.layout
     values: list[Any] = []
@@ -310,9 +310,15 @@ def group_sql(request: Scan, group: Grouping, *, exact_sums: bool) -> Sql:
         text += f" where {condition}"
     if group.keys:
         text += f" group by {', '.join(columns[: len(group.keys)])}"
-    if request.order and group.having is None and not exact_sums:
-        text += _group_order(request, group)
     return text, tuple(values)
+
+
+def whole_group_sql(request: Scan, group: Grouping, limit: int | None) -> Sql:
+    """The statement of a grouped scan that has no `having`: the groups in order, from its offset on."""
+    text, values = group_sql(request, group, exact_sums=False)
+    if request.order:
+        text += _group_order(request, group)
+    return _limited(text, values, limit, request.offset)
 
 
 def _exact_prefix(aggregate: Aggregate) -> str:
@@ -327,6 +333,12 @@ def is_float_sum(aggregate: Aggregate) -> bool:
     """Whether it sums floats, which may give an infinity."""
     field = aggregate.field
     return aggregate.op in {"sum", "avg"} and field is not None and field.dtype.kind == "float"
+
+
+def is_ordered_by_float_sum(request: Scan, group: Grouping) -> bool:
+    """Whether an infinity in one group may stand for a number, so that the order of all may be wrong."""
+    sums = {alias for alias, aggregate, _ in group.aggregates if is_float_sum(aggregate)}
+    return any(one.name in sums for one in request.order)
 
 
 def _group_order(request: Scan, group: Grouping) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -12,10 +12,13 @@ import heavenbase as hb
 from heaven_core import evaluate
 from heaven_core.backend import Column, Grouping, Layout, Limits, Near, OrderBy, Scan, Search
 from heaven_core.errors import DeadlineExceeded, QueryError, ResultTooLarge
-from heaven_core.evaluate import Clock, best_matches, check_bytes, expr_test, order_rows, row_test, scan
+from heaven_core.evaluate import Clock, best_matches, check_bytes, expr_test, finish_groups, order_rows, row_test, scan
 from heaven_core.expr import all_of, any_of
 from heaven_core.handlers import AllOf, AnyOf, IdSet, NoneOf, QueryFragment
 from heaven_core.ops import reducer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.unit
 
@@ -228,6 +231,35 @@ def test_too_many_bytes_are_refused() -> None:
     for row in (("x" * 101, None), (b"x" * 101, None), ([0] * 7, None), ({"k": 1, "l": 2}, *[None] * 7)):
         with pytest.raises(ResultTooLarge, match="the result passes 132 bytes"):
             check_bytes([row], Limits(None, None, 132))
+
+
+def test_what_lies_in_collections_is_counted() -> None:
+    check_bytes([(["x" * 100],)], Limits(None, None, 132))
+    check_bytes([([0.5] * 7, None)], Limits(None, None, 144))
+    for value in (["x" * 101], [["x" * 50, 7]] * 2, {"k": "x" * 100}, {"k" * 101: 1}, [1.5, {"k": b"x" * 100}]):
+        with pytest.raises(ResultTooLarge):
+            check_bytes([(value,)], Limits(None, None, 132))
+
+
+def test_no_more_groups_are_made_than_are_asked_for() -> None:
+    made: list[int] = []
+
+    def groups(count: int) -> Iterator[dict[str, Any]]:
+        for number in range(count):
+            made.append(number)
+            yield {"n": number, "rows": 1, "top": "x"}
+
+    group = _grouping(("n",))
+    assert len(finish_groups(Scan(LAYOUT, group=group, offset=2, limit=3), group, groups(100)).tuples) == 3
+    assert len(made) == 5
+    made.clear()
+    for order in ((), (OrderBy("rows"),)):
+        with pytest.raises(ResultTooLarge):
+            finish_groups(
+                Scan(LAYOUT, group=group, order=order, offset=2, limits=Limits(None, 3, None)), group, groups(100)
+            )
+        assert len(made) == 6
+        made.clear()
 
 
 def _ticks(clock: Clock, count: int) -> None:

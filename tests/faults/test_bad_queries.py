@@ -737,6 +737,61 @@ def test_ranked_results_have_the_same_caps(ws: hb.HeavenBase) -> None:
         assert isinstance(refused(query.limits(max_bytes=50).execute), ResultTooLarge)
 
 
+GROUPED: dict[str, tuple[Callable[[hb.HeavenBase], hb.Query], int]] = {
+    "of a key": (lambda ws: ws.query(Doc).group_by("n"), ROWS),
+    "in order": (lambda ws: ws.query(Doc).group_by("n").aggregate(rows="count").order_by("-rows"), ROWS),
+    "in order of a sum of floats": (
+        lambda ws: ws.query(Doc).group_by("n").aggregate(total=Doc.ratio.sum()).order_by("-total"),
+        ROWS,
+    ),
+    "that satisfy a condition": (
+        lambda ws: ws.query(Doc).group_by("n").aggregate(rows="count").having({"rows": 1}),
+        ROWS,
+    ),
+    "that satisfy a condition, in order": (
+        lambda ws: ws.query(Doc).group_by("n").aggregate(rows="count").having({"rows": 1}).order_by("n"),
+        ROWS,
+    ),
+    "from the third": (lambda ws: ws.query(Doc).group_by("n").order_by("n").offset(2), ROWS - 2),
+    "from the third with a condition": (
+        lambda ws: ws.query(Doc).group_by("n").aggregate(rows="count").having({"rows": 1}).offset(2),
+        ROWS - 2,
+    ),
+    "cut": (lambda ws: ws.query(Doc).group_by("n").limit(4), 4),
+    "cut after a condition": (
+        lambda ws: ws.query(Doc).group_by("n").aggregate(rows="count").having({"rows": 1}).limit(4),
+        4,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GROUPED)
+def test_groups_have_the_same_caps(ws: hb.HeavenBase, name: str) -> None:
+    make, count = GROUPED[name]
+    query = make(ws)
+
+    assert isinstance(refused(query.limits(max_rows=count - 1).execute), ResultTooLarge)
+    assert isinstance(refused(query.limits(max_bytes=count * 16 - 1).execute), ResultTooLarge)
+    assert len(query.limits(max_rows=count, max_bytes=count * 32).execute()) == count
+
+
+def test_the_counts_of_values_are_bytes_too(ws: hb.HeavenBase) -> None:
+    query = ws.query(Doc).aggregate(titles=Doc.title.value_counts())
+
+    assert isinstance(refused(query.limits(max_bytes=150).execute), ResultTooLarge)
+    assert len(query.limits(max_rows=1, max_bytes=2000).execute().scalar()) == ROWS
+
+
+@pytest.mark.parametrize("cap", [2**63 - 2, 2**63 - 1, 2**63, 2**70])
+def test_a_cap_may_be_as_large_as_you_like(ws: hb.HeavenBase, cap: int) -> None:
+    assert len(ws.query(Doc).limits(max_rows=cap, max_bytes=cap).execute()) == ROWS
+    assert len(ws.query(Doc).order_by("n").offset(1).limits(max_rows=cap).execute()) == ROWS - 1
+    assert len(ws.query(Doc).search("hello").limits(max_rows=cap).execute()) == ROWS - 1
+    assert len(ws.query(Doc).group_by("n").offset(1).limits(max_rows=cap).execute()) == ROWS - 1
+    with_condition = ws.query(Doc).group_by("n").aggregate(rows="count").having({"rows": 1})
+    assert len(with_condition.limits(max_rows=cap).execute()) == ROWS
+
+
 # Anything at all
 
 

@@ -20,6 +20,7 @@ from heaven_core.errors import (
     HeavenError,
     NotADatabase,
     QueryError,
+    ResultTooLarge,
     StorageError,
     StorageFull,
     StorageReadOnly,
@@ -87,14 +88,20 @@ def _file(ws: hb.HeavenBase) -> sqlite3.Connection:
     return sqlite3.connect(ws.folder / "main.db")
 
 
-def _plan(ws: hb.HeavenBase, query: Query) -> str:
-    """SQLite's own plan of the statement that the query runs."""
+def _said(ws: hb.HeavenBase, query: Query) -> list[str]:
+    """The statements that the query runs, with their values."""
     raw = ws.core().primary._reader().raw
     said: list[str] = []
     raw.set_trace_callback(said.append)
     query.execute()
     raw.set_trace_callback(None)
-    (statement,) = [one for one in said if one.startswith("select")]
+    return said
+
+
+def _plan(ws: hb.HeavenBase, query: Query) -> str:
+    """SQLite's own plan of the statement that the query runs."""
+    (statement,) = [one for one in _said(ws, query) if one.startswith("select")]
+    raw = ws.core().primary._reader().raw
     return "; ".join(row[3] for row in raw.execute(f"explain query plan {statement}"))
 
 
@@ -204,6 +211,42 @@ def test_a_search_is_narrowed_and_cut_inside_the_engine(full: hb.HeavenBase) -> 
 
     assert search.limit(3).offset(1).execute().column("n") == [2, 3, 4]
     assert search.offset(25).limits(max_rows=None).execute().column("n") == [28, 29]
+
+
+def test_groups_are_cut_inside_the_engine(full: hb.HeavenBase) -> None:
+    query = full.query(Doc).group_by("n").aggregate(rows="count").order_by("-rows", "n")
+
+    assert query.offset(1).limit(2).execute().column("n") == [1, 2]
+    assert _said(full, query.offset(1).limit(2))[0].endswith("limit 2 offset 1")
+    assert _said(full, query.limits(max_rows=451))[0].endswith("limit 452")
+
+
+def test_groups_in_order_of_a_sum_that_passes_the_floats_on_the_way(full: hb.HeavenBase) -> None:
+    class Measure(hb.Entity):
+        key = hb.field(hb.ShortText)
+        x = hb.field(hb.Float)
+
+    full.register(Measure)
+    rows = {"b": [1e308, 1e308, -1e308, -1e308], "a": [1.0, 2.0], "c": [2.0]}
+    full.upsert_many(Measure, [{"key": key, "x": x} for key, values in rows.items() for x in values])
+    query = full.query(Measure).group_by("key").aggregate(total=Measure.x.sum())
+
+    assert query.order_by("-total").limit(2).execute().column("key") == ["a", "c"]
+    assert query.order_by("total").limit(1).execute().rows() == [{"key": "b", "total": 0.0}]
+    assert query.order_by("key").offset(1).limit(1).execute().rows() == [{"key": "b", "total": 0.0}]
+    assert query.having({"total": 0.0}).execute().column("key") == ["b"]
+
+
+def test_an_answer_that_is_refused_midway_does_not_hold_this_thread_in_the_past(ws: hb.HeavenBase) -> None:
+    ws.upsert_many(Doc, [{"n": number, "title": "x" * 200} for number in range(11_000)])
+    groups = ws.query(Doc).group_by("n").aggregate(rows="count").having({"rows": 1})
+
+    for number, query in enumerate((ws.query(Doc).limits(max_bytes=2_000_000), groups.limits(max_rows=5)), 1):
+        with pytest.raises(ResultTooLarge) as kept:
+            query.execute()
+        ws.upsert(Doc, {})
+        assert ws.count(Doc) == 11_000 + number
+        assert kept.value.__traceback__ is not None
 
 
 # -- tables ----------------------------------------------------------------------------------------------------------
