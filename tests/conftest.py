@@ -1,6 +1,6 @@
 """What every test stands on: an own home folder, a clean environment, and a rule for engines that are not installed.
 
-Here: hermetic settings, the `require_engine` fixture, the arguments of the `engines` marker.
+Here: hermetic settings, the `require_engine` fixture, the arguments of the `engines` marker, what `unit` promises.
 Not here: fixtures of one subject; they live beside its tests.
 """
 
@@ -27,6 +27,9 @@ ENGINE_LIBRARIES = {
 }
 REQUIRED_ENGINES = frozenset(filter(None, os.environ.get("HEAVENBASE_TEST_REQUIRE", "").replace(" ", "").split(",")))
 
+# A unit test takes milliseconds, and a busy machine makes seconds of them; who needs more is another kind of test.
+UNIT_SECONDS = 20
+
 # How the run itself was started is no business of what a test starts.
 FOREIGN_VARIABLES = ("HEAVENBASE_", "COVERAGE_", "COV_CORE_", "PYTEST_ADDOPTS")
 
@@ -41,6 +44,13 @@ def pytest_configure() -> None:
     if unknown := REQUIRED_ENGINES - ENGINE_LIBRARIES.keys():
         known = ", ".join(ENGINE_LIBRARIES)
         raise pytest.UsageError(f"HEAVENBASE_TEST_REQUIRE names {', '.join(sorted(unknown))}; known: {known}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Hold unit tests to being fast; one that has a time of its own keeps it."""
+    for item in items:
+        if item.get_closest_marker("unit") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(UNIT_SECONDS))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from demos.stdlib_corpus import LIMITS, Corpus, read_corpus
 
-pytestmark = pytest.mark.unit
+pytestmark = pytest.mark.integration
 
 KEYS = {
     *("name", "module", "kind", "signature", "doc", "source"),

@@ -13,11 +13,14 @@ import sys
 import sysconfig
 import tomllib
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 pytestmark = pytest.mark.integration
 
@@ -46,11 +49,16 @@ def project() -> dict[str, Any]:
 
 
 @cache
-def collected(marker: str) -> frozenset[str]:
-    """The modules from which pytest, told nothing but this marker, takes tests."""
-    done = run(sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-m", marker)
+def collection(*arguments: str) -> str:
+    """What pytest, told nothing but these arguments, says that it would run."""
+    done = run(sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments)
     assert done.returncode == 0, done.stdout + done.stderr
-    return frozenset(line.partition("::")[0] for line in done.stdout.splitlines() if "::" in line)
+    return done.stdout
+
+
+def collected(*arguments: str) -> set[str]:
+    """The modules from which it takes tests."""
+    return {line.partition("::")[0] for line in collection(*arguments).splitlines() if "::" in line}
 
 
 def modules() -> dict[str, set[str]]:
@@ -68,6 +76,28 @@ def markers(tree: ast.Module) -> set[str]:
 
 def requirements(given: list[Any]) -> set[str]:
     return {re.split(r"[^A-Za-z0-9_.-]", one)[0].lower().replace("_", "-") for one in given}
+
+
+@cache
+def locked() -> list[dict[str, Any]]:
+    return tomllib.loads(text_of("uv.lock"))["package"]
+
+
+def direct() -> list[str]:
+    """Every requirement that the project states itself, in an extra or a group too."""
+    extras, groups = project()["project"]["optional-dependencies"], project()["dependency-groups"]
+    return [*project()["project"]["dependencies"], *chain(*extras.values(), *groups.values())]
+
+
+def outside(given: list[str]) -> list[str]:
+    """The locked versions that these requirements do not allow; a package may be locked at one for each Python."""
+    wanted = [one for one in map(Requirement, given) if one.name != "heaven-core"]
+    return [
+        f"{one}: {package['version']}"
+        for one in wanted
+        for package in locked()
+        if package["name"] == canonicalize_name(one.name) and not one.specifier.contains(package["version"], True)
+    ]
 
 
 def test_every_test_module_says_whether_it_is_unit_or_integration() -> None:
@@ -90,16 +120,17 @@ def test_no_test_says_otherwise_than_its_module() -> None:
 
 
 def test_X25_the_lock_file_has_what_uv_sync_installs() -> None:
-    packages = {one["name"]: one for one in tomllib.loads(text_of("uv.lock"))["package"]}
+    packages = {one["name"]: one for one in locked()}
     ours = packages["heaven-core"]
     extras: dict[str, list[str]] = project()["project"]["optional-dependencies"]
 
-    locked = {one["name"] for one in ours["dependencies"]}
+    names = {one["name"] for one in ours["dependencies"]}
 
-    assert locked == requirements(project()["project"]["dependencies"])
+    assert names == requirements(project()["project"]["dependencies"])
     assert set(ours["optional-dependencies"]) == extras.keys()
     assert set(ours["dev-dependencies"]) == {"dev"}
-    assert requirements(extras["test"]) <= packages.keys()
+    assert requirements(direct()) <= packages.keys()
+    assert outside(direct()) == [], "uv lock brings the lock file up to date"
 
 
 def test_X26_an_editable_install_imports_every_package_from_the_checkout(tmp_path: Path) -> None:
@@ -131,26 +162,46 @@ def test_X42_pytest_without_arguments_takes_the_whole_suite() -> None:
     named = {name for name in modules() if "def test_" in text_of(name)}
 
     assert project()["tool"]["pytest"]["ini_options"]["testpaths"] == ["tests"]
-    assert collected("unit") | collected("integration") == named
+    assert collected() == named, "nothing in pyproject.toml may narrow what pytest takes"
+    assert "deselected" not in collection()
 
 
 def test_X43_the_unit_marker_takes_unit_tests_and_no_others() -> None:
     known = modules()
 
-    found = collected("unit")
+    found = collected("-m", "unit")
 
     assert found
     assert [name for name in found if "unit" not in known[name]] == []
 
 
+def test_a_unit_test_that_is_not_fast_fails(tmp_path: Path) -> None:
+    rule, limit = text_of("tests", "conftest.py"), "UNIT_SECONDS = 20\n"
+    (tmp_path / "conftest.py").write_text(rule.replace(limit, "UNIT_SECONDS = 0.2\n"), encoding="utf-8")
+    slow = "import time, pytest\nmark = pytest.mark\npytestmark = [{}]\ndef test_that_waits(): time.sleep(0.6)\n"
+    said = {"unit": "mark.unit", "integration": "mark.integration", "patient": "mark.unit, mark.timeout(60)"}
+    for name, given in said.items():
+        (tmp_path / f"test_{name}.py").write_text(slow.format(given), encoding="utf-8")
+
+    done = run(
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml")),
+        *("--rootdir", str(tmp_path), str(tmp_path)),
+    )
+
+    assert rule.count(limit) == 1
+    assert "1 failed, 2 passed" in done.stdout, done.stdout + done.stderr
+    assert re.search(r"^FAILED .*test_unit\.py::test_that_waits", done.stdout, flags=re.MULTILINE)
+    assert "Failed: Timeout" in done.stdout
+
+
 def test_X44_the_integration_marker_takes_integration_tests_and_no_others() -> None:
     known = modules()
 
-    found = collected("integration")
+    found = collected("-m", "integration")
 
     assert Path(__file__).resolve().relative_to(ROOT).as_posix() in found
     assert [name for name in found if "integration" not in known[name]] == []
-    assert not found & collected("unit")
+    assert not found & collected("-m", "unit")
 
 
 def test_X45_types_are_checked_strictly() -> None:

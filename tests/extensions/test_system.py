@@ -1,0 +1,204 @@
+"""What is the system extension's own: which rows `Catalog` and `MetaSchema` have, and what stands in them.
+
+Not here: what a derived entity is (`tests/core/test_derive.py`); that every workspace has the extension
+(`tests/seeds/test_extensions_seed.py`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import heavenbase as hb
+from heaven_core.errors import InvalidValue
+from heaven_core.testing import isolated_registries
+from heaven_system import EXTENSION, Catalog, ConfigLayer, MetaSchema, system_entities
+from heaven_system.catalog import catalog_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.integration
+
+ENGINES = ("inmem", "sqlite")
+
+
+class Book(hb.Entity):
+    """A book of the shelf."""
+
+    title = hb.field(hb.ShortText).required().desc("as on the spine").tags("print").store(strategy=hb.InvertedIndex)
+    pages = hb.field(hb.Integer)
+
+
+class Shelf(hb.Entity):
+    place = hb.field(hb.ShortText)
+
+
+@pytest.fixture(params=ENGINES)
+def ws(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[hb.HeavenBase]:
+    where: dict[str, Any] = {} if request.param == "inmem" else {"path": tmp_path / "library"}
+    with isolated_registries(), hb.HeavenBase("library", backends={"main": request.param}, **where) as made:
+        made.register(Book, Shelf)
+        yield made
+
+
+@pytest.fixture
+def stocked(ws: hb.HeavenBase) -> hb.HeavenBase:
+    """Two books and a shelf, one of the books with the shelf's id."""
+    ws.upsert(Book, {"object_id": "one", "name": "first", "title": "a"})
+    ws.upsert(Book, {"object_id": "two", "title": "b"})
+    ws.upsert(Shelf, {"object_id": "one", "name": "first", "place": "c"})
+    return ws
+
+
+def objects(ws: hb.HeavenBase, **condition: Any) -> list[str]:
+    rows = ws.query(Catalog).where(condition).execute().rows()
+    return sorted(f"{row['target_entity']} {row['target_id']}" for row in rows)
+
+
+def described(ws: hb.HeavenBase, **condition: Any) -> list[dict[str, Any]]:
+    return ws.query(MetaSchema).where(condition).order_by("subject").execute().rows()
+
+
+# -- the extension ---------------------------------------------------------------------------------------------------
+
+
+def test_the_declaration_has_the_entities_of_every_workspace(ws: hb.HeavenBase) -> None:
+    (spec,) = ws.extensions()
+
+    assert spec == EXTENSION.spec
+    assert spec.required
+    assert spec.entities == system_entities() == (Catalog, MetaSchema)
+
+
+def test_a_configuration_layer_is_an_entity_like_any_other_once_registered(ws: hb.HeavenBase) -> None:
+    ws.register(ConfigLayer)
+
+    ws.upsert(ConfigLayer, {"layer": "user", "key": "extensions.default", "value": ["audit"]})
+
+    (row,) = ws.query(ConfigLayer).where({"key": "extensions.default"}).execute().rows()
+    assert (row["layer"], row["value"], row["origin"]) == ("user", ["audit"], None)
+    with pytest.raises(InvalidValue, match=r"sys-config-layer\.layer, row 0"):
+        ws.upsert(ConfigLayer, {"key": "extensions.default"})
+
+
+# -- the catalog -----------------------------------------------------------------------------------------------------
+
+
+def test_the_catalog_has_a_row_for_each_stored_row_and_none_for_derived_ones(stocked: hb.HeavenBase) -> None:
+    assert objects(stocked) == ["book one", "book two", "shelf one"]
+
+
+def test_objects_of_two_entities_with_one_id_are_two_rows(stocked: hb.HeavenBase) -> None:
+    ids = stocked.query(Catalog).where({"target_id": "one"}).execute().ids
+
+    assert sorted(ids) == sorted([catalog_id("book", "one"), catalog_id("shelf", "one")])
+    assert len(set(ids)) == 2
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ({"target_entity": "book"}, ["book one", "book two"]),
+        ({"target_id": "two"}, ["book two"]),
+        ({"target_id": {"$in": ["two", "none"]}}, ["book two"]),
+        ({"target_id": None}, []),
+        ({"target_id": {"$in": [None, "two"]}}, ["book two"]),
+        ({"name": "first"}, ["book one", "shelf one"]),
+        ({"name": None}, ["book two"]),
+        ({"name": "first", "target_entity": "shelf"}, ["shelf one"]),
+        ({"target_entity": "sys-metaschema"}, []),
+        ({"owner": ""}, ["book one", "book two", "shelf one"]),
+    ],
+    ids=str,
+)
+def test_the_catalog_finds_objects_by_entity_id_name_and_owner(
+    condition: dict[str, Any], found: list[str], stocked: hb.HeavenBase
+) -> None:
+    assert objects(stocked, **condition) == found
+
+
+def test_a_version_in_the_catalog_is_the_objects_own(stocked: hb.HeavenBase) -> None:
+    stocked.set("two", {"pages": 7})
+
+    rows = stocked.query(Catalog).where({"target_entity": "book"}).execute().rows()
+
+    assert {row["target_id"]: row["version"] for row in rows} == {
+        one: stocked.version(one, Book) for one in ("one", "two")
+    }
+    assert len({row["version"] for row in rows}) == 2
+
+
+def test_the_catalog_forgets_what_is_deleted(stocked: hb.HeavenBase) -> None:
+    stocked.delete("one", Book)
+
+    assert objects(stocked, target_id="one") == ["shelf one"]
+
+
+def test_an_object_and_its_structure_tell_which_extension_brought_them(ws: hb.HeavenBase) -> None:
+    class Card(hb.Entity):
+        text = hb.field(hb.ShortText)
+
+    hb.ext.register_extension(hb.ext.Extension(hb.ext.ExtensionSpec("cards", entities=(Card,))))
+    ws.enable_extension("cards")
+    ws.upsert(Card, {"text": "a"})
+
+    assert ws.query(Catalog).where({"owner": "cards"}).execute().column("target_entity") == ["card"]
+    assert {row["owner"] for row in described(ws, entity="card")} == {"cards"}
+    assert {row["owner"] for row in described(ws, entity="sys-catalog")} == {"system"}
+
+
+# -- the metaschema --------------------------------------------------------------------------------------------------
+
+
+def test_an_entity_is_described_with_its_fields(ws: hb.HeavenBase) -> None:
+    (row,) = described(ws, kind="entity", subject="book")
+
+    assert (row["name"], row["entity"], row["desc"], row["owner"]) == ("book", "book", "A book of the shelf.", "")
+    assert row["meta"]["fields"] == ["object_id", "name", "title", "pages"]
+    assert not row["meta"]["derived"]
+
+
+def test_a_field_is_described_with_its_type_and_its_place(ws: hb.HeavenBase) -> None:
+    (row,) = described(ws, kind="field", subject="book.title")
+
+    assert (row["entity"], row["field"], row["dtype"], row["desc"]) == (
+        "book",
+        "title",
+        "short-text",
+        "as on the spine",
+    )
+    assert (row["tags"], row["required"]) == (["print"], True)
+    assert (row["backend"], row["strategy"], row["meta"]["indexes"]) == ("main", "inline", ["inverted"])
+    assert row["meta"]["schema"]["name"] == "title"
+
+
+def test_a_field_that_is_stored_nowhere_has_no_place(ws: hb.HeavenBase) -> None:
+    rows = described(ws, kind="field", entity="sys-catalog")
+
+    assert len(rows) == len(Catalog.schema().fields)
+    assert {(row["backend"], row["strategy"]) for row in rows} == {(None, None)}
+
+
+def test_no_two_rows_of_the_metaschema_share_an_id(ws: hb.HeavenBase) -> None:
+    ids = ws.query(MetaSchema).execute().ids
+
+    assert len(ids) == len(set(ids)) > 50
+
+
+@pytest.mark.parametrize("kind", ["entity", "field", "extension", "logical-type", "strategy", "op", "backend"])
+def test_a_kind_that_is_asked_for_has_the_rows_that_it_has_among_all(kind: str, ws: hb.HeavenBase) -> None:
+    among_all = [row for row in described(ws) if row["kind"] == kind]
+
+    assert among_all
+    assert described(ws, kind=kind) == among_all
+
+
+def test_combinations_are_computed_only_where_they_are_asked_for(ws: hb.HeavenBase) -> None:
+    combinations = ws.capabilities.combinations()
+
+    assert "capability" not in {row["kind"] for row in described(ws)}
+    assert len(described(ws, kind="capability")) == len(combinations)
+    assert [row["kind"] for row in described(ws, kind={"$in": ["capability", "extension"]})].count("extension") == 1
