@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from types import MethodType
 from typing import Any, ClassVar, Generic, TypeVar, cast, overload
 
 from heaven_core.errors import SchemaError, UnknownField, did_you_mean, shown
@@ -175,8 +176,8 @@ def _collected(cls: type) -> Iterator[tuple[str, Field[Any]]]:
     yield from found.items()
 
 
-def _annotated(cls: type) -> Iterator[tuple[str, Any]]:
-    """The class's own public annotations without a value: (name, annotation), strings evaluated."""
+def _notes(cls: type) -> Iterator[tuple[str, Any]]:
+    """The class's own public annotations but for those of values of the class: (name, annotation)."""
     if sys.version_info >= (3, 14):
         import annotationlib
 
@@ -184,8 +185,8 @@ def _annotated(cls: type) -> Iterator[tuple[str, Any]]:
     else:
         notes = cls.__dict__.get("__annotations__", {})
     for name, note in notes.items():
-        if not name.startswith("_") and name not in cls.__dict__ and not _is_class_var(note):
-            yield name, _evaluated(cls, name, note)
+        if not name.startswith("_") and not _is_of_class(note):
+            yield name, note
 
 
 def _evaluated(cls: type, name: str, note: Any) -> Any:
@@ -200,19 +201,73 @@ def _evaluated(cls: type, name: str, note: Any) -> Any:
         ) from error
 
 
-def _refuse_bare_types(cls: type) -> None:
-    """`title = ShortText` is no field and would be passed over; it is never what was meant."""
+def _is_of_class(note: Any) -> bool:
+    return "ClassVar" in str(note) or "Final" in str(note)
+
+
+def _refuse_lost(cls: type) -> None:
+    """What looks like a field and is none would be passed over without a word; it is never what was meant."""
     for name, value in vars(cls).items():
-        made = value if isinstance(value, type) else type(value)
-        if issubclass(made, LogicalType) and not name.startswith("_"):
-            written = made.__name__ if isinstance(value, type) else repr(value)
-            raise SchemaError(
-                f"{cls.__name__}.{name} is a type and no field; write {name} = heavenbase.field({written})"
+        if name.startswith("_") or isinstance(value, Field):
+            continue
+        mistake = _mistaken(name, value) or _hiding(cls, name, value)
+        if mistake:
+            raise SchemaError(f"{cls.__name__}.{name} {mistake}")
+    for name, note in _notes(cls):
+        if not isinstance(vars(cls).get(name), Field) and name != "identifier":
+            _refuse_annotated(cls, name, note)
+
+
+def _mistaken(name: str, value: Any) -> str | None:
+    """What a field's declaration became by a slip of the pen, and what to write."""
+    made = value if isinstance(value, type) else type(value)
+    if issubclass(made, LogicalType):
+        written = made.__name__ if isinstance(value, type) else repr(value)
+        return f"is a type and no field; write {name} = heavenbase.field({written})"
+    owner: object = getattr(value, "__self__", None) if isinstance(value, MethodType) else None
+    if isinstance(owner, Field):
+        return f"is a method and no field; call it: {cast('object', owner)!r}.{value.__name__}(...)"
+    if value is field:
+        return f"is the function that declares fields; call it: {name} = heavenbase.field(...)"
+    if isinstance(value, tuple) and any(isinstance(one, Field) for one in cast("tuple[object, ...]", value)):
+        return "is a tuple that holds a field; take away the comma at the end of its line"
+    if isinstance(value, FieldRef):
+        return f"is the field of another entity; write {name} = heavenbase.field({value.field.dtype!r})"
+    return None
+
+
+def _hiding(cls: type, name: str, value: Any) -> str | None:
+    """What to write instead of a value that takes the place of a base's field."""
+    for base in cls.__mro__[1:]:
+        hidden = base.__dict__.get(name)
+        if isinstance(hidden, Field):
+            dtype = cast("Field[Any]", hidden).dtype
+            return (
+                f"is a field, and {shown(value)} would hide it; write {name} = heavenbase.field({dtype!r}), or rename"
             )
+    return None
 
 
-def _is_class_var(note: Any) -> bool:
-    return "ClassVar" in str(note)
+_PYTHON_TYPES: dict[Any, str] = {str: "ShortText", int: "Integer", float: "Float", bool: "Boolean"}
+
+
+def _refuse_annotated(cls: type, name: str, note: Any) -> None:
+    """`title: ShortText = "hello"`: an annotation makes a field only where it stands alone."""
+    try:
+        meant = _evaluated(cls, name, note)
+    except SchemaError:
+        return  # a class's own business
+    made = meant if isinstance(meant, type) else type(meant)
+    if issubclass(made, LogicalType):
+        written, else_ = (made.__name__ if isinstance(meant, type) else repr(meant)), ""
+    elif made is meant and meant in _PYTHON_TYPES:
+        written, else_ = _PYTHON_TYPES[meant], ", or ClassVar for a value of the class"
+    else:
+        return
+    raise SchemaError(
+        f"{cls.__name__}.{name} has a type and a plain value; "
+        f"write {name} = heavenbase.field({written}).default(...){else_}"
+    )
 
 
 class Entity:
@@ -239,11 +294,12 @@ class Entity:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        for name, note in list(_annotated(cls)):  # a list, since it changes the class that is looked at
-            declared: Field[Any] = Field(note)
-            declared.__set_name__(cls, name)
-            setattr(cls, name, declared)
-        _refuse_bare_types(cls)
+        for name, note in list(_notes(cls)):  # a list, since it changes the class that is looked at
+            if name not in cls.__dict__:
+                declared: Field[Any] = Field(_evaluated(cls, name, note))
+                declared.__set_name__(cls, name)
+                setattr(cls, name, declared)
+        _refuse_lost(cls)
         _define(cls)
 
     def __init__(self, /, **values: Any) -> None:

@@ -264,7 +264,26 @@ class Ordering:
         return f"-{self.name}" if self.desc else self.name
 
 
-class FieldRef(Generic[T_co]):
+class _Reference:
+    """Something that is asked by conditions. It can be indexed, so Python would go through it without an end."""
+
+    __slots__ = ()
+    field: FieldSchema
+
+    def __iter__(self) -> NoReturn:
+        raise InvalidType(
+            f"{self.field.entity}.{self.field.name} stands for a field and has no items; "
+            "its values are in an answer: query.execute().column(...)"
+        )
+
+    def __contains__(self, item: object) -> NoReturn:
+        raise InvalidType(
+            f"{self.field.entity}.{self.field.name} stands for a field and cannot be asked with 'in'; "
+            "write a condition such as .in_([...]), .contains(...) or .array_contains(...)"
+        )
+
+
+class FieldRef(_Reference, Generic[T_co]):
     """A field as it stands in a query: `Doc.title`. Its methods make conditions and aggregates."""
 
     __slots__ = ("field",)
@@ -453,7 +472,7 @@ class FieldRef(Generic[T_co]):
             )
 
 
-class JsonRef:
+class JsonRef(_Reference):
     """A place inside a Json field: `Doc.meta["a"][0]`; its methods make conditions."""
 
     __slots__ = ("field", "path")

@@ -11,7 +11,7 @@ from typing import Any
 
 from heaven_core.backend import Rows
 from heaven_core.codecs import DAMAGE, damaged, row_maker
-from heaven_core.errors import HeavenError, QueryError, UnknownField, did_you_mean
+from heaven_core.errors import HeavenError, QueryError, UnknownField, did_you_mean, shown
 from heaven_core.types import LogicalType
 
 RANK_COLUMNS = frozenset({"_score", "_distance"})
@@ -67,7 +67,7 @@ class ResultFrame:
             UnknownField: the answer has no such column.
         """
         names = self._rows.names
-        if name not in names:
+        if not isinstance(name, str) or name not in names:  # pyright: ignore[reportUnnecessaryIsInstance]
             raise UnknownField(f"the result has no column {name!r:.80}; {did_you_mean(name, names)}", field=name)
         position = names.index(name)
         code = self._rows.decoders[position]
@@ -97,9 +97,16 @@ class ResultFrame:
         return {name: self.column(name) for name in self.columns}
 
     def iter_batches(self, size: int = 1000) -> Iterator[list[dict[str, Any]]]:
-        """The rows as lists of at most `size` dicts."""
-        if size < 1:
-            raise QueryError("iter_batches takes a size of at least 1")
+        """The rows as lists of at most `size` dicts.
+
+        Raises:
+            QueryError: `size` is no whole number of at least 1.
+        """
+        if type(size) is not int or size < 1:
+            raise QueryError(f"iter_batches takes a size of at least 1, a whole number, not {shown(size)}")
+        return self._batches(size)
+
+    def _batches(self, size: int) -> Iterator[list[dict[str, Any]]]:
         for start in range(0, len(self), size):
             part = self._rows._replace(tuples=self._rows.tuples[start : start + size])
             yield ResultFrame(part, self._dtypes).rows()

@@ -17,7 +17,7 @@ import attrs
 
 from heaven_core.errors import FormatTooNew, NotResolved, SchemaError, UnknownField, a_kind, did_you_mean
 from heaven_core.narrow import is_list, is_mapping
-from heaven_core.types import Identifier, LogicalType, Refused, ShortText, from_spec
+from heaven_core.types import Identifier, LogicalType, Refused, ShortText, check_text, from_spec
 
 SCHEMA_FORMAT = 1
 
@@ -344,6 +344,9 @@ class EntitySchema:
         if any(other.lower() == "name" for other in given):
             raise SchemaError(f"entity {entity!r} has a field whose name differs from 'name' only by case")
         schema = cls(entity, (own_key, own_name, *given.values()), **rest)
+        _check_words(f"entity {entity!r}", schema.tags, desc=schema.desc, derived=schema.derived or "")
+        for field in schema.fields:
+            _check_words(f"{entity}.{field.name}", field.tags, desc=field.desc)
         _check_computes(schema)
         return schema
 
@@ -352,6 +355,15 @@ class EntitySchema:
 
 
 _SCHEMA_KEYS = frozenset({"format", "id", "desc", "tags", "derived", "observed", "fields"})
+
+
+def _check_words(where: str, tags: tuple[str, ...], **words: str) -> None:
+    """Words for readers are stored as any text is."""
+    for kind, text in (*((f"its {key}", word) for key, word in words.items()), *(("a tag", tag) for tag in tags)):
+        try:
+            check_text(text)
+        except Refused as refused:
+            raise SchemaError(f"{where}: {kind} {refused.reason}") from None
 
 
 def _check_computes(schema: EntitySchema) -> None:

@@ -763,7 +763,10 @@ def from_spec(spec: Any) -> LogicalType[Any]:
     try:
         return cls.of(params)
     except TypeError:
-        raise SchemaError(f"type {cls.identifier!r} does not take {', '.join(sorted(params))}") from None
+        from heaven_core.errors import shown
+
+        given = shown(", ".join(sorted(map(str, params))))
+        raise SchemaError(f"type {cls.identifier!r} does not take {given}") from None
     except (ValueError, Refused) as error:
         raise SchemaError(f"type {cls.identifier!r}: {error}") from None
 

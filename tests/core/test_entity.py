@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import pytest
 
@@ -197,8 +197,8 @@ def test_a_class_may_have_values_that_are_no_fields() -> None:
         limit: ClassVar[int] = 5
         last: Final = 5
         colours = ("red", "green")
-        known: "dict[str, NoSuchName]" = {}  # noqa: F821, RUF012, UP037  # pyright: ignore
-        _private: ShortText = "x"  # pyright: ignore
+        known: "dict[str, NoSuchName]" = {}  # noqa: F821, RUF012, UP037  # pyright: ignore[reportUndefinedVariable]
+        _private: ShortText = "x"  # pyright: ignore[reportAssignmentType]
 
         def size(self) -> int:
             return len(self.text)

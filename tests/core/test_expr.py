@@ -395,11 +395,11 @@ def test_a_reference_holds_nothing_to_go_through(reference: Any) -> None:
     goes: list[Any] = [list, tuple, set, iter, dict, lambda one: [*one], lambda one: next(iter(one)), sorted]
 
     for go in goes:
-        with pytest.raises(TypeError, match=r"doc\.\w+ .*has no items; .*execute\(\)"):
+        with pytest.raises(TypeError, match=r"doc\.\w+ .*has no items; .*execute"):
             go(reference)
     for item in ("a", 0, None):
-        with pytest.raises(TypeError, match=r"doc\.\w+ .*cannot be asked with 'in'; write .*contains"):
-            item in reference  # noqa: B015
+        with pytest.raises(TypeError, match=r"doc\.\w+ .*cannot be asked with 'in'; write a condition.*contains"):
+            assert item in reference
     with pytest.raises(HeavenError):
         hb.HeavenBase("items", preset="debug").upsert_many(Doc, reference)
 

@@ -7,6 +7,7 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -133,7 +134,7 @@ def test_a_batch_of_no_rows_is_refused(frame: ResultFrame, size: Any) -> None:
         frame.iter_batches(size)
 
 
-@pytest.mark.parametrize("name", ["colour", 5, None, ["n"], np.array(["n", "t"])], ids=str)
+@pytest.mark.parametrize("name", ["hue", 5, None, ["n"], np.array(["n", "t"])], ids=str)
 def test_what_is_no_column_is_refused(frame: ResultFrame, name: Any) -> None:
     with pytest.raises(UnknownField, match="the result has no column"):
         frame.column(name)

@@ -57,7 +57,8 @@ TYPED_DEFAULTS: list[tuple[LogicalType[Any], st.SearchStrategy[Any]]] = [
     (Vector(2), st.just([0.5, 1.0])),
     (Artifact(), st.binary(max_size=3)),
 ]
-LABELS = st.lists(st.text(max_size=5), max_size=2).map(tuple)
+WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=9)
+LABELS = st.lists(WORDS, max_size=2).map(tuple)
 STORES = st.lists(
     st.builds(
         StoreChoice, st.none() | st.just("main"), st.none() | st.sampled_from(["inline", "inverted"]), st.booleans()
@@ -76,7 +77,7 @@ def fields(draw: st.DrawFn, name: str) -> FieldSchema:
         "doc",
         name,
         dtype,
-        desc=draw(st.text(max_size=9)),
+        desc=draw(WORDS),
         tags=draw(LABELS),
         required=draw(st.booleans()),
         index=scalar and draw(st.booleans()),
@@ -93,7 +94,7 @@ def schemas(draw: st.DrawFn) -> EntitySchema:
     return EntitySchema.made(
         "doc",
         [draw(fields(name)) for name in names],
-        desc=draw(st.text(max_size=9)),
+        desc=draw(WORDS),
         tags=draw(LABELS),
         derived=draw(st.none() | st.just("some.module:rows")),
         observed=draw(st.booleans()),

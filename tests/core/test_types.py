@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heaven_core import types
-from heaven_core.errors import SchemaError
+from heaven_core.errors import SchemaError, shown
 from heaven_core.types import (
     BUILTIN,
     INT_MAX,
@@ -460,6 +460,9 @@ def test_types_of_other_parameters_are_other_types() -> None:
     assert {Vector[2], Vector(2)} == {Vector[2]}
 
 
+LONG_NAME = "x" * 100_000
+
+
 @pytest.mark.parametrize(
     ("given_", "message"),
     [
@@ -469,18 +472,22 @@ def test_types_of_other_parameters_are_other_types() -> None:
         ("Intger", "'Intger' is no logical type; did you mean 'Integer'?"),
         ({"typ": "x"}, 'a type is written {"type": "short-text", ...}'),
         ({"type": "nope"}, "'nope' is no logical type"),
-        ({"type": "vector", "dims": 3}, "type 'vector' does not take dims"),
+        (LONG_NAME, "'" + "x" * 60 + "'... is no logical type; known: "),
+        ({"type": "\udfff\n"}, r"'\udfff\n' is no logical type"),
+        ({"type": "vector", "dims": 3}, "type 'vector' does not take 'dims'"),
         ({"type": "vector", "dim": "3"}, "type 'vector': Vector takes a dimension from 1 to 65536, not '3'"),
-        ({"type": "array", "itm": "integer"}, "type 'array' does not take itm"),
+        ({"type": "vector", 5: 3, "dims": LONG_NAME}, "type 'vector' does not take '5, dims'"),
+        ({"type": "array", "itm": "integer"}, "type 'array' does not take 'itm'"),
         ({"type": "array", "item": {"type": "json"}}, "Array takes a scalar item type, not Json"),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_what_is_no_type_is_answered_with_what_could_be_meant(given_: Any, message: str) -> None:
     with pytest.raises(SchemaError) as raised:
         as_type(given_)
 
     assert message in str(raised.value)
+    assert len(str(raised.value)) < 400
 
 
 @pytest.mark.parametrize(
