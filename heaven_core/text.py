@@ -3,8 +3,8 @@
 Engines disagree about case, accents and what a word is, so HeavenBase does it here
 and gives them the outcome: an engine whose tokenizer knows nothing but ASCII indexes
 `index_text(text)` and finds exactly `tokens(text)`. The character data is that of the
-running Python; `index_version()` is stored beside each index, and an index with
-another version is rebuilt.
+running Python; an engine that keeps such indexes stores `index_version()` with them,
+and makes them anew at opening where it differs.
 
 Texts hold no lone surrogates and no NUL: values are checked before they come here.
 

@@ -105,6 +105,6 @@ def mend(connection: Connection, layouts: Sequence[Layout], findings: Sequence[F
         for text in statements.satellites(layout, _tables(connection)):
             connection.execute(text)
         if finding.kind == "stale-fulltext":
-            writing.rebuild_fulltext(connection, layout)
+            writing.rebuild_fulltext(connection, layout.entity, statements.fulltext_fields(layout))
         elif finding.kind == "stale-side-table":
             writing.rebuild_side(connection, layout, finding.detail)

@@ -50,6 +50,7 @@ from heaven_core.errors import (
 from heaven_core.evaluate import check_bytes, check_rows, finish_groups, most_rows
 from heaven_core.expr import Aggregate
 from heaven_core.ops import checked_sum
+from heaven_core.text import index_version
 from heaven_core.types import canonical_json
 from heaven_sqlite import statements, writing
 from heaven_sqlite.connection import Connection
@@ -65,6 +66,8 @@ CHUNK = 5000
 USUAL_BYTES = Limits().max_bytes
 LOCATE_GROUP = 250
 SMALLEST_PAGE = 512
+MIXED_RULES = "mixed"
+"""Processes with different text rules have written; the next opening makes every full-text index anew."""
 
 
 class SqliteTransaction:
@@ -75,6 +78,8 @@ class SqliteTransaction:
         self._connection = backend.take_connection()
         self._lsn = 0
         self._epoch = 0
+        self.text_rules: str | None = None
+        """The rules that the full-text indexes follow, once `lsn` is taken; None where there is no index."""
         self._open = True
 
     @property
@@ -111,7 +116,9 @@ class SqliteTransaction:
         backend.take_writer()
         try:
             self._lock_file()
-            self._lsn, self._epoch = self._state("lsn = lsn + 1")
+            self._lsn, self._epoch, self.text_rules = self._state("lsn = lsn + 1")
+            if self.text_rules not in (None, MIXED_RULES) and self.text_rules != index_version():
+                self.note_text_rules(MIXED_RULES)
         except BaseException as error:
             try:
                 if self._connection.in_transaction:
@@ -141,10 +148,16 @@ class SqliteTransaction:
                 connection.execute(f"pragma busy_timeout = {BUSY_WAIT_S * 1000:.0f}")
         return True
 
-    def _state(self, change: str) -> tuple[int, int]:
+    def _state(self, change: str) -> tuple[int, int, str | None]:
         with self.connection.lock:
-            row = self.connection.execute(f"update hb_state set {change} returning lsn, epoch").fetchone()
+            row = self.connection.execute(f"update hb_state set {change} returning lsn, epoch, text_rules").fetchone()
         return self._present(row)
+
+    def note_text_rules(self, version: str) -> None:
+        """Say with which text rules the full-text indexes are made from now on."""
+        with self.connection.lock:
+            self.connection.execute("update hb_state set text_rules = ?", (version,))
+        self.text_rules = version
 
     def _present(self, row: Any) -> Any:
         if row is None:
@@ -166,7 +179,7 @@ class SqliteTransaction:
     def bump_epoch(self) -> None:
         _ = self.lsn
         try:
-            _, self._epoch = self._state("epoch = epoch + 1")
+            _, self._epoch, _ = self._state("epoch = epoch + 1")
         except sqlite3.Error as error:
             raise self._backend.typed(error) from error
 
@@ -259,14 +272,16 @@ class SqliteBackend:
         try:
             if not self._is_ours(connection):
                 self._create(connection)
-            self._check_workspace(connection)
+            rules = self._check_workspace(connection)
+            self.give_back(connection)
+            if rules is not None and rules != index_version():
+                self._reindex()
         except sqlite3.Error as error:
             self.close()
             raise translated(error, self.name) from error
         except HeavenError:
             self.close()
             raise
-        self.give_back(connection)
 
     def _is_scrap(self) -> bool:
         """Whether the file is smaller than any database: SQLite takes a few bytes for none and writes over them."""
@@ -284,14 +299,28 @@ class SqliteBackend:
             raise not_ours(self.name)
         return ours == APPLICATION_ID
 
-    def _check_workspace(self, connection: Connection) -> None:
-        """Refuse another workspace's file: two ids on one file would not know of each other."""
-        row = connection.execute("select workspace from hb_state").fetchone()
-        if row is not None and row[0] != self._workspace:
+    def _check_workspace(self, connection: Connection) -> str | None:
+        """Refuse another workspace's file: two ids on one file would not know of each other. Its text rules."""
+        row = connection.execute("select workspace, text_rules from hb_state").fetchone()
+        if row is None:
+            return None
+        if row[0] != self._workspace:
             raise WorkspaceConflict(
                 f"backend {self.name!r}: the database belongs to workspace {row[0]!r}; open it under that id, "
                 "or choose another location"
             )
+        return row[1]
+
+    def _reindex(self) -> None:
+        """Make every full-text index anew: its words were made by another Python's rules."""
+        tx = self.begin(exclusive=True)
+        try:
+            if tx.text_rules != index_version():  # else another process was quicker
+                writing.rebuild_every_fulltext(tx.connection)
+                tx.note_text_rules(index_version())
+                tx.commit()
+        finally:
+            tx.rollback()
 
     def _create(self, connection: Connection) -> None:
         # An empty file has nothing to lose: what is written here reaches the disk with the first commit after it.
@@ -300,7 +329,7 @@ class SqliteBackend:
         connection.execute("begin immediate")
         if not self._is_ours(connection):
             connection.execute(statements.STATE)
-            connection.execute("insert into hb_state values (1, 0, 0, ?)", (self._workspace,))
+            connection.execute("insert into hb_state values (1, 0, 0, ?, null)", (self._workspace,))
             connection.execute(f"pragma application_id = {APPLICATION_ID}")
             connection.execute(f"pragma user_version = {FORMAT}")
         connection.execute("commit")
@@ -355,6 +384,8 @@ class SqliteBackend:
                     tx.connection.execute(text)
                 if change.before is not None and change.after is not None:
                     writing.fill_satellites(tx.connection, change.before, change.after)
+                if tx.text_rules is None and change.after is not None and statements.fulltext_fields(change.after):
+                    tx.note_text_rules(index_version())
         except sqlite3.Error as error:
             raise self.typed(error) from error
 

@@ -14,13 +14,17 @@ from functools import lru_cache
 from typing import Any
 
 from heaven_core.ops import JsonGet, find_test, float_sum, items_test, mean, percentile, value_counts
-from heaven_core.text import fold, matches
+from heaven_core.text import fold, index_text, matches
 
 _loads = json.loads
 
 
 def _fold(text: str | None) -> str | None:
     return None if text is None else fold(text)
+
+
+def _index_text(text: str | None) -> str | None:
+    return None if text is None else index_text(text)
 
 
 @lru_cache(maxsize=64)
@@ -142,6 +146,7 @@ def install(connection: sqlite3.Connection) -> None:
     """Register every function on a connection."""
     for name, count, function in (
         ("hb_fold", 1, _fold),
+        ("hb_index_text", 1, _index_text),
         ("hb_match", 2, _match),
         ("hb_like", 2, _like),
         ("hb_regex", 2, _regex),

@@ -35,8 +35,14 @@ def kept(make: Callable[[Layout], T]) -> Callable[[Layout], T]:
 
 
 STATE = """create table if not exists hb_state (
-    id integer primary key check (id = 1), lsn integer not null, epoch integer not null, workspace text not null
+    id integer primary key check (id = 1), lsn integer not null, epoch integer not null, workspace text not null,
+    text_rules text
 ) strict"""
+"""`text_rules` says with which version of them the full-text indexes were made, null where there has been none."""
+
+FULLTEXT_TABLES = """select substr(name, 3, length(name) - 7) from sqlite_master
+where name glob 'e_*._fts' and sql like 'create virtual table%'"""
+"""The entities that have a full-text index."""
 
 CLAIM = """select application_id, user_version, (select count(*) from sqlite_master)
 from pragma_application_id, pragma_user_version"""
@@ -117,8 +123,23 @@ def fulltext_fields(layout: Layout) -> list[str]:
 def _fulltext(layout: Layout) -> Iterator[str]:
     names = fulltext_fields(layout)
     if names:
-        columns = ", ".join(quote(f"f_{name}") for name in names)
-        yield f"create virtual table {fulltext_table(layout.entity)} using fts5 ({columns}, tokenize = 'ascii')"
+        yield create_fulltext(layout.entity, names)
+
+
+def create_fulltext(entity: str, names: Sequence[str]) -> str:
+    """What creates the full-text index of these fields."""
+    columns = ", ".join(quote(f"f_{name}") for name in names)
+    return f"create virtual table {fulltext_table(entity)} using fts5 ({columns}, tokenize = 'ascii')"
+
+
+def fill_fulltext(entity: str, names: Sequence[str]) -> str:
+    """What fills the full-text index of these fields from the rows."""
+    columns = ", ".join(quote(f"f_{name}") for name in names)
+    texts = ", ".join(f"hb_index_text({quote(name)})" for name in names)
+    return (
+        f"insert into {fulltext_table(entity)} (rowid, {columns}) "
+        f"select _rowid, {texts} from {entity_table(entity)} order by _rowid"
+    )
 
 
 def satellites(layout: Layout, known: Collection[str]) -> Iterator[str]:

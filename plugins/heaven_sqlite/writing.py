@@ -204,20 +204,29 @@ def delete(connection: Connection, layout: Layout, ids: Sequence[str], backend: 
 def fill_satellites(connection: Connection, before: Layout, after: Layout) -> None:
     """Fill the full-text index of an extended entity from the rows that are there."""
     names = statements.fulltext_fields(after)
-    if names == statements.fulltext_fields(before) or not names:
-        return
-    rebuild_fulltext(connection, after)
+    if names and names != statements.fulltext_fields(before):
+        connection.execute(statements.fill_fulltext(after.entity, names))
 
 
-def rebuild_fulltext(connection: Connection, layout: Layout) -> None:
+def rebuild_fulltext(connection: Connection, entity: str, names: Sequence[str]) -> None:
     """Make the full-text index anew from the rows."""
-    names = statements.fulltext_fields(layout)
-    table = entity_table(layout.entity)
-    connection.execute(f"delete from {fulltext_table(layout.entity)}")
-    columns = ", ".join(map(quote, names))
-    rows = connection.execute(f"select _rowid, {columns} from {table}").fetchall()
-    texts = ((row[0], *map(_indexed, row[1:])) for row in rows)
-    connection.executemany(statements.insert_fulltext(layout), texts)
+    connection.execute(f"drop table if exists {fulltext_table(entity)}")
+    connection.execute(statements.create_fulltext(entity, names))
+    connection.execute(statements.fill_fulltext(entity, names))
+
+
+def rebuild_every_fulltext(connection: Connection) -> None:
+    """Make all full-text indexes anew from what stands in the file; a damaged one is left for a check to find."""
+    for (entity,) in connection.execute(statements.FULLTEXT_TABLES).fetchall():
+        columns = connection.execute("select name from pragma_table_info(?)", (f"e_{entity}._fts",)).fetchall()
+        connection.execute("savepoint hb_rebuild")
+        try:
+            rebuild_fulltext(connection, entity, [name.removeprefix("f_") for (name,) in columns])
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # the disk, not the tables
+                raise
+            connection.execute("rollback to hb_rebuild")
+        connection.execute("release hb_rebuild")
 
 
 def rebuild_side(connection: Connection, layout: Layout, name: str) -> None:

@@ -30,6 +30,7 @@ from heaven_core.errors import (
     WorkspaceConflict,
 )
 from heaven_core.schema import FieldSchema
+from heaven_core.text import index_version
 from heaven_core.types import INT_MAX
 from heaven_sqlite import engine, statements
 from heaven_sqlite.engine import SqliteBackend
@@ -304,6 +305,122 @@ def test_a_change_that_fails_is_a_storage_error(ws: hb.HeavenBase) -> None:
     tx.rollback()
 
     assert "create table" not in str(raised.value)
+
+
+# -- the version of the text rules -----------------------------------------------------------------------------------
+
+
+def _text_rules(ws: hb.HeavenBase) -> str | None:
+    with closing(_file(ws)) as connection:
+        return connection.execute("select text_rules from hb_state").fetchone()[0]
+
+
+def _older(ws: hb.HeavenBase, *more: str) -> Path:
+    """As if an older Python, whose rules made other words, had written the workspace last."""
+    folder = ws.folder
+    assert folder is not None
+    ws.close()
+    with closing(sqlite3.connect(folder / "main.db")) as connection:
+        for text in (
+            "update \"e_doc._fts\" set f_body = 'other words'",
+            "update hb_state set text_rules = '1-13.0.0'",
+            *more,
+        ):
+            connection.execute(text)
+        connection.commit()
+    return folder
+
+
+def test_the_rules_are_recorded_with_the_first_full_text_index(tmp_path: Path) -> None:
+    class Plain(hb.Entity):
+        n = hb.field(hb.Integer)
+
+    with hb.HeavenBase("demo", path=tmp_path) as ws:
+        ws.register(Plain)
+        ws.upsert(Plain, {"n": 1})
+        assert _text_rules(ws) is None
+        ws.register(Doc)
+        assert _text_rules(ws) == index_version()
+
+
+def test_other_rules_make_every_full_text_index_anew_at_opening(full: hb.HeavenBase) -> None:
+    class Note(hb.Entity):
+        head = hb.field(hb.ShortText).store(strategy=hb.InvertedIndex)
+        text = hb.field(hb.LongText).store(strategy=hb.InvertedIndex)
+
+    full.register(Note)
+    full.upsert(Note, {"object_id": "é", "head": "Élan", "text": None})
+    folder = _older(full, "update \"e_note._fts\" set f_head = 'x', f_text = 'elan'")
+
+    for _ in range(2):
+        with hb.HeavenBase("demo", path=folder) as ws:
+            assert ws.query("doc").where({"body": {"$match": "about 7"}}).execute().ids == ["0007"]
+            assert ws.query("note").search("elan", ["head"]).execute().ids == ["é"]
+            assert ws.query("note").search("elan", ["text"]).execute().ids == []
+            assert ws.check().ok
+            assert _text_rules(ws) == index_version()
+
+
+def test_the_same_rules_cost_an_opening_nothing(full: hb.HeavenBase) -> None:
+    folder, before = full.folder, full.version(full.upsert(Doc, {}))
+    assert before is not None
+    full.close()
+
+    with hb.HeavenBase("demo", path=folder) as again:
+        assert again.version(again.upsert("doc", {})) == before + 1
+
+
+def test_of_those_who_open_at_once_one_makes_the_indexes_anew(full: hb.HeavenBase) -> None:
+    before = full.version(full.upsert(Doc, {}))
+    assert before is not None
+    folder = _older(full)
+    config = BackendConfig("main", "sqlite", {}, folder, "demo")
+    made: list[SqliteBackend] = []
+    threads = [threading.Thread(target=lambda: made.append(SqliteBackend(config))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    for backend in made:
+        backend.close()
+    assert len(made) == 4
+    with hb.HeavenBase("demo", path=folder) as ws:
+        assert ws.query("doc").where({"body": {"$match": "about 7"}}).execute().ids == ["0007"]
+        assert ws.check().ok
+        assert ws.version(ws.upsert("doc", {})) == before + 2
+
+
+def test_a_write_by_other_rules_than_the_recorded_ones_is_remembered_until_the_next_opening(
+    full: hb.HeavenBase,
+) -> None:
+    folder = full.folder
+    with closing(_file(full)) as connection:  # as if a newer Python had opened it meanwhile
+        connection.execute("update hb_state set text_rules = '1-99.0.0'")
+        connection.commit()
+
+    full.upsert(Doc, {"body": "new"})
+    assert _text_rules(full) == "mixed"
+    full.upsert(Doc, {"body": "new"})
+    assert _text_rules(full) == "mixed"
+    full.close()
+
+    with hb.HeavenBase("demo", path=folder) as again:
+        assert _text_rules(again) == index_version()
+        assert len(again.query("doc").search("new").execute()) == 2
+
+
+def test_a_damaged_entity_does_not_keep_the_other_indexes_from_being_made_anew(full: hb.HeavenBase) -> None:
+    class Note(hb.Entity):
+        text = hb.field(hb.LongText).store(strategy=hb.InvertedIndex)
+
+    full.register(Note)
+    full.upsert(Note, {"object_id": "n", "text": "words"})
+    folder = _older(full, 'drop table "e_doc"', "update \"e_note._fts\" set f_text = 'x'")
+
+    with hb.HeavenBase("demo", path=folder) as ws:
+        assert ws.query("note").search("words").execute().ids == ["n"]
+        assert [(one.entity, one.kind) for one in ws.check().findings] == [("doc", "missing-table")]
 
 
 # -- durability and connections --------------------------------------------------------------------------------------
