@@ -2,12 +2,13 @@
 
 Derived, so it never disagrees with what it describes. The some thousand
 combinations of type, operation, backend and strategy are rows of kind
-`capability` only where a query asks for that kind.
+`capability`; a query that asks for another kind, or for an entity's rows, does
+not pay for them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from heaven_core.capabilities import Options
@@ -16,38 +17,48 @@ from heaven_core.entity import Entity
 from heaven_core.entity import field as declare
 from heaven_core.identity import digest
 from heaven_core.plan import Hints
+from heaven_core.plugin import ExtensionSpec
 from heaven_core.types import Array, Boolean, Identifier, Json, MediumText, ShortText
 
 Row = dict[str, Any]
 
 
-def _row(kind: str, subject: str, **rest: Any) -> Row:
+def _row(kind: str, subject: str, *, desc: str = "", tags: Sequence[str] = (), **rest: Any) -> Row:
     key = digest(f"{kind}\x1f{subject}", b"hb-meta")
-    return {"object_id": key, "name": subject[:255], "kind": kind, "subject": subject, **rest}
+    words = {"desc": desc[:4095], "tags": [tag[:255] for tag in tags]}  # a class may say more than a row holds
+    return {"object_id": key, "name": subject[:255], "kind": kind, "subject": subject, **words, **rest}
 
 
 def rows(view: View, hints: Hints) -> Iterator[Row]:
-    """The rows of the kinds that the query allows."""
+    """All rows, but for those of kinds that the query cannot mean."""
     if hints.allow("kind", "entity") or hints.allow("kind", "field"):
         for record in view.entities():
-            yield from _entity(record)
-    for spec in view.extensions():
-        yield _row(
-            "extension",
-            spec.identifier,
-            title=spec.name,
-            desc=spec.desc,
-            version=spec.version,
-            tags=list(spec.tags),
-            required=spec.required,
-            meta=spec.to_dict(),
-        )
+            if hints.allow("entity", record.schema.id):
+                yield from _entity(record)
+    if not hints.allow("entity", None):
+        return
+    if hints.allow("kind", "extension"):
+        for spec in view.extensions():
+            yield _extension(spec)
     for kind, options in _registries(view):
         if hints.allow("kind", kind):
-            for option in options:
+            for option in options():
                 yield _option(kind, option)
-    if "capability" in hints.equal.get("kind", ()):
+    if hints.allow("kind", "capability"):
         yield from _capabilities(view)
+
+
+def _extension(spec: ExtensionSpec) -> Row:
+    return _row(
+        "extension",
+        spec.identifier,
+        title=spec.name[:255],
+        desc=spec.desc,
+        version=spec.version[:255],
+        tags=spec.tags,
+        required=spec.required,
+        meta=spec.to_dict(),
+    )
 
 
 def _entity(record: EntityRecord) -> Iterator[Row]:
@@ -57,7 +68,7 @@ def _entity(record: EntityRecord) -> Iterator[Row]:
         schema.id,
         entity=schema.id,
         desc=schema.desc,
-        tags=list(schema.tags),
+        tags=schema.tags,
         owner=record.owner,
         meta={"fields": list(schema.names), "derived": schema.derived, "observed": schema.observed},
     )
@@ -70,7 +81,7 @@ def _entity(record: EntityRecord) -> Iterator[Row]:
             field=one.name,
             dtype=one.dtype.identifier,
             desc=one.desc,
-            tags=list(one.tags),
+            tags=one.tags,
             required=one.required,
             owner=record.owner,
             backend=None if schema.derived else placed["backend"],
@@ -79,12 +90,12 @@ def _entity(record: EntityRecord) -> Iterator[Row]:
         )
 
 
-def _registries(view: View) -> Iterator[tuple[str, Options]]:
+def _registries(view: View) -> Iterator[tuple[str, Callable[[], Options]]]:
     index = view.capabilities
-    yield "logical-type", index.logical_types()
-    yield "strategy", index.strategies()
-    yield "op", index.ops()
-    yield "backend", index.backends()
+    yield "logical-type", index.logical_types
+    yield "strategy", index.strategies
+    yield "op", index.ops
+    yield "backend", index.backends
 
 
 def _option(kind: str, option: Any) -> Row:

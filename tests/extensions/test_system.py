@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import heavenbase as hb
+from heaven_core.capabilities import CapabilityIndex
 from heaven_core.errors import InvalidValue
 from heaven_core.testing import isolated_registries
 from heaven_system import EXTENSION, Catalog, ConfigLayer, MetaSchema, system_entities
@@ -196,9 +197,66 @@ def test_a_kind_that_is_asked_for_has_the_rows_that_it_has_among_all(kind: str, 
     assert described(ws, kind=kind) == among_all
 
 
-def test_combinations_are_computed_only_where_they_are_asked_for(ws: hb.HeavenBase) -> None:
-    combinations = ws.capabilities.combinations()
+def test_combinations_are_rows_like_any_other(ws: hb.HeavenBase) -> None:
+    among_all = [row for row in described(ws) if row["kind"] == "capability"]
 
-    assert "capability" not in {row["kind"] for row in described(ws)}
-    assert len(described(ws, kind="capability")) == len(combinations)
-    assert [row["kind"] for row in described(ws, kind={"$in": ["capability", "extension"]})].count("extension") == 1
+    assert len(among_all) == len(ws.capabilities.combinations()) > 100
+    assert described(ws, kind="capability") == among_all
+
+
+EQUAL_FILTERS: list[list[dict[str, Any]]] = [
+    [
+        {"kind": "capability"},
+        {"kind": {"$in": ["capability"]}},
+        {"kind": {"$starts_with": "capability"}},
+        {"$or": [{"kind": "capability"}, {"kind": "x"}]},
+        {"$not": {"kind": {"$ne": "capability"}}},
+        {"$and": [{"kind": "capability"}, {"entity": None}]},
+        {"kind": "capability", "entity": {"$in": [None, "book"]}},
+    ],
+    [{}, {"subject": {"$is_null": False}}, {"$or": [{"kind": "capability"}, {"kind": {"$ne": "capability"}}]}],
+    [{"kind": {"$ne": "capability"}}, {"$not": {"kind": "capability"}}],
+    [
+        {"entity": "book"},
+        {"entity": {"$in": ["book"]}},
+        {"entity": {"$like": "book"}},
+        {"$not": {"entity": {"$ne": "book"}}},
+    ],
+    [{"kind": "extension"}, {"kind": {"$ends_with": "xtension"}}, {"kind": "extension", "entity": None}],
+    [{"backend": "main"}, {"backend": {"$like": "main"}}],
+    [{"subject": "book.title"}, {"subject": {"$like": "book.title"}}, {"name": "book.title"}],
+]
+
+
+@pytest.mark.parametrize("equal", EQUAL_FILTERS, ids=range(len(EQUAL_FILTERS)))
+def test_filters_that_mean_the_same_have_the_same_rows(equal: list[dict[str, Any]], ws: hb.HeavenBase) -> None:
+    first, *others = (described(ws, **filter) for filter in equal)
+
+    assert first
+    for rows, filter in zip(others, equal[1:], strict=True):
+        assert rows == first
+        assert ws.count(MetaSchema, filter) == len(first)
+
+
+def test_a_description_longer_than_a_row_holds_is_cut(ws: hb.HeavenBase) -> None:
+    class Wordy(hb.Entity):
+        __desc__ = "d" * 5000
+        __tags__ = ("t" * 300,)
+        text = hb.field(hb.ShortText).desc("f" * 5000).tags("g" * 300)
+
+    ws.register(Wordy)
+
+    (entity,), (field,) = described(ws, kind="entity", entity="wordy"), described(ws, subject="wordy.text")
+
+    assert (entity["desc"], entity["tags"]) == ("d" * 4095, ["t" * 255])
+    assert (field["desc"], field["tags"], field["meta"]["schema"]["desc"]) == ("f" * 4095, ["g" * 255], "f" * 5000)
+
+
+def test_a_query_for_one_kind_computes_no_other(ws: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("combinations", "logical_types", "ops"):
+        monkeypatch.setattr(CapabilityIndex, name, lambda *_: pytest.fail("something else was computed"))
+
+    for condition in ({"kind": "field"}, {"kind": {"$in": ["entity", "extension", "backend"]}}, {"entity": "book"}):
+        assert described(ws, **condition)
+    with pytest.raises(pytest.fail.Exception, match="something else was computed"):
+        described(ws)
