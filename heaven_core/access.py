@@ -28,17 +28,17 @@ from heaven_core.errors import (
     a_kind,
     shown,
 )
-from heaven_core.explain import Explanation
 from heaven_core.narrow import is_mapping
-from heaven_core.plan import StoredEntity, explain, run
-from heaven_core.query import Query, from_json
+from heaven_core.stored import StoredEntity
 from heaven_core.types import Identifier, Refused
 
 if TYPE_CHECKING:
     from heaven_core.core import WorkspaceCore
     from heaven_core.entity import Entity
+    from heaven_core.explain import Explanation
     from heaven_core.frame import ResultFrame
     from heaven_core.hooks import Changed
+    from heaven_core.query import Query
 
 _KEY = Identifier()
 
@@ -222,6 +222,8 @@ class Access(ABC):
         return [dict(found[one]) if one in found else None for one in wanted]
 
     def _derived_rows(self, stored: StoredEntity, ids: list[str]) -> dict[str, dict[str, Any]]:
+        from heaven_core.query import Query
+
         frame = Query(self, stored.schema).where({"object_id": {"$in": ids}}).execute()
         return {row["object_id"]: row for row in frame.rows()}
 
@@ -263,6 +265,8 @@ class Access(ABC):
 
     def query(self, entity: Any) -> Query:
         """A query over the rows of an entity."""
+        from heaven_core.query import Query
+
         core = self.core()
         query = Query(self, core.stored(entity).schema)
         query.limits_ = core.limits
@@ -274,16 +278,23 @@ class Access(ABC):
         Raises:
             QueryError: with the nearest right word for unknown keys, fields and operations.
         """
+        from heaven_core.query import from_json
+
         return from_json(self.query(entity), spec)
 
     def explain(self, query: Query, *, analyze: bool = False) -> Explanation:
         """How a query is answered; with `analyze`, with times and rows. The same as `query.explain()`."""
+        from heaven_core.plan import explain
+        from heaven_core.query import Query
+
         if not isinstance(query, Query):  # pyright: ignore[reportUnnecessaryIsInstance]  # callers may not type-check
             raise QueryError(f"explain takes a query such as ws.query(Doc).where(...), not {a_kind(query)}")
         return explain(self.core().stored(query.schema.id), query, self._reading(), analyze=analyze)
 
     def run_query(self, query: Query) -> ResultFrame:
         """The answer to a query of this handle."""
+        from heaven_core.plan import run
+
         return run(self.core().stored(query.schema.id), query, self._reading())
 
     # finding -----------------------------------------------------------------------------------------------------

@@ -12,15 +12,19 @@ the backend's matter.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from os import fspath
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import attrs
+from attrs.converters import optional
 
 from heaven_core.codecs import Code
 from heaven_core.expr import Aggregate, Expr
 from heaven_core.handlers import QueryFragment, Where
 from heaven_core.schema import FieldSchema
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @attrs.frozen
@@ -28,14 +32,21 @@ class BackendConfig:
     """What a backend is opened with.
 
     `options` are the user's own words without `type`; `folder` is the workspace's
-    folder, or None where nothing may be written to disk.
+    folder, or None where nothing may be written to disk, and `location` the same as text.
     """
 
     name: str
     type: str
     options: Mapping[str, Any]
-    folder: Path | None
+    location: str | None = attrs.field(alias="folder", converter=optional(fspath))
     workspace: str
+
+    @property
+    def folder(self) -> Path | None:
+        """The workspace's folder; nobody has made it yet."""
+        from pathlib import Path
+
+        return None if self.location is None else Path(self.location)
 
 
 class Column(NamedTuple):

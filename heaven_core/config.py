@@ -12,11 +12,14 @@ import json
 import os
 from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heaven_core.errors import ConfigError, did_you_mean, shown
 from heaven_core.narrow import is_list
+from heaven_core.paths import absolute
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEFAULTS: dict[str, Any] = {
     "extensions.default": [],
@@ -115,9 +118,23 @@ def _checked(name: str, value: Any, origin: str) -> Any:
 
 def home() -> Path:
     """The folder where workspaces without a path live: `HEAVENBASE_HOME`, or the user's data folder."""
+    from pathlib import Path
+
+    return Path(home_folder())
+
+
+def home_folder() -> str:
+    """As `home`, as text.
+
+    Raises:
+        ConfigError: `HEAVENBASE_HOME` is no path.
+    """
     given = os.environ.get("HEAVENBASE_HOME")
     if given:
-        return Path(given).expanduser().absolute()
-    from platformdirs import user_data_path
+        try:
+            return absolute(given)
+        except ValueError:
+            raise ConfigError(f"HEAVENBASE_HOME is no path: {shown(given)}") from None
+    from platformdirs import user_data_dir
 
-    return user_data_path("heavenbase", appauthor=False)
+    return user_data_dir("heavenbase", appauthor=False)

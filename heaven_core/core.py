@@ -14,7 +14,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from heaven_core import config
@@ -34,10 +33,10 @@ from heaven_core.errors import (
     did_you_mean,
 )
 from heaven_core.placement import PRIMARY, Placed, layout_of, place, placement_from_dict, placement_to_dict
-from heaven_core.plan import StoredEntity
 from heaven_core.registry import registries
 from heaven_core.schema import EntitySchema, FieldSchema
 from heaven_core.schema_diff import SchemaDiff, compare, is_older
+from heaven_core.stored import StoredEntity
 from heaven_core.types import Json, ShortText
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ class WorkspaceCore:
     """One open workspace: its backends, its entities, its extensions."""
 
     def __init__(
-        self, identifier: str, location: str, folder: Path | None, backends: Mapping[str, dict[str, Any]]
+        self, identifier: str, location: str, folder: str | None, backends: Mapping[str, dict[str, Any]]
     ) -> None:
         self.id, self.location, self.folder = identifier, location, folder
         self.options = {name: dict(options) for name, options in backends.items()}
@@ -440,5 +439,9 @@ class WorkspaceCore:
         for backend in self.backends.values():
             if hasattr(backend, "destroy"):
                 backend.destroy()
-        if self.folder is not None and self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        if self.folder is not None:
+            from pathlib import Path
+
+            folder = Path(self.folder)
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()

@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heaven_core.errors import HeavenError, InvalidValue, NotResolved, QueryError
-from heaven_core.plan import Derive, Hints
 from heaven_core.plugin import describe
 
 if TYPE_CHECKING:
@@ -28,6 +27,20 @@ if TYPE_CHECKING:
     from heaven_core.plugin import ExtensionSpec
     from heaven_core.query import Query
     from heaven_core.schema import EntitySchema
+
+
+class Hints(NamedTuple):
+    """What a derived entity may use to make fewer rows: values that fields must equal. Never needed for correctness."""
+
+    equal: Mapping[str, frozenset[Any]]
+
+    def allow(self, field: str, value: Any) -> bool:
+        """Whether rows with this value can be in the answer."""
+        wanted = self.equal.get(field)
+        return wanted is None or value in wanted
+
+
+Derive = Callable[[Any, "Hints"], Iterable[Mapping[str, Any]]]
 
 
 class EntityRecord(NamedTuple):

@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from heaven_core.activation import REQUIRED
 from heaven_core.backend import Backend, BackendConfig, Primary
-from heaven_core.derive import View
+from heaven_core.derive import Hints, View
 from heaven_core.discovery import EXTENSION, INSTALLED, STORAGE
 from heaven_core.errors import InvalidName, PluginError, SchemaError, a_kind
 from heaven_core.expr import FieldRef
 from heaven_core.handlers import Compile, Handler, HandlerContext, Key, QueryFragment
 from heaven_core.names import check_field_name, check_identifier
 from heaven_core.ops import FILTERS, Op
-from heaven_core.plan import Hints
 from heaven_core.plugin import API, MIN_API, Extension, ExtensionSpec, StoragePlugin
 from heaven_core.registry import Registration, handler_list, register_type, registries
 from heaven_core.registry import handler as make_handler

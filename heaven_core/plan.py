@@ -12,12 +12,13 @@ Not here: SQL (`heaven_core.sql`), evaluation in Python (`heaven_core.evaluate`)
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from heaven_core import evaluate
-from heaven_core.backend import Backend, Fetch, Grouping, Layout, Limits, Near, Rows, Scan, Search
+from heaven_core.backend import Fetch, Grouping, Limits, Near, Rows, Scan, Search
 from heaven_core.codecs import row_maker
+from heaven_core.derive import Hints
 from heaven_core.errors import DeadlineExceeded, HeavenError, QueryError
 from heaven_core.explain import Explanation
 from heaven_core.expr import Aggregate, And, Expr, Not, Or, Predicate, predicates
@@ -25,9 +26,7 @@ from heaven_core.frame import ResultFrame
 from heaven_core.handlers import (
     AllOf,
     AnyOf,
-    Compile,
     ConditionTooLarge,
-    Handler,
     HandlerContext,
     IdSet,
     NoneOf,
@@ -37,92 +36,9 @@ from heaven_core.handlers import (
 from heaven_core.ops import reducer
 from heaven_core.plugin import describe
 from heaven_core.query import Query, aggregate_type, check_parts, text_fields
-from heaven_core.registry import Registries
-from heaven_core.schema import EntitySchema, FieldSchema
+from heaven_core.schema import FieldSchema
+from heaven_core.stored import Resolved, StoredEntity
 from heaven_core.types import Float, LogicalType
-
-if TYPE_CHECKING:
-    from heaven_core.entity import Entity
-    from heaven_core.placement import Placement
-
-
-Derive = Callable[[Any, "Hints"], Iterable[Mapping[str, Any]]]
-
-
-class Hints(NamedTuple):
-    """What a derived entity may use to make fewer rows: values that fields must equal. Never needed for correctness."""
-
-    equal: Mapping[str, frozenset[Any]]
-
-    def allow(self, field: str, value: Any) -> bool:
-        """Whether rows with this value can be in the answer."""
-        wanted = self.equal.get(field)
-        return wanted is None or value in wanted
-
-
-class StoredEntity:
-    """An entity as a workspace knows it: schema, class, placement, and the backend that holds it."""
-
-    __slots__ = (
-        "backend",
-        "cls",
-        "derive",
-        "failure",
-        "layout",
-        "placement",
-        "registries",
-        "resolved",
-        "schema",
-        "seen",
-    )
-
-    def __init__(
-        self,
-        schema: EntitySchema,
-        cls: type[Entity],
-        placement: Placement,
-        layout: Layout,
-        backend: Backend,
-        registries: Registries,
-        *,
-        derive: Derive | None = None,
-        failure: str | None = None,
-    ) -> None:
-        self.schema, self.cls, self.placement, self.layout = schema, cls, placement, layout
-        self.backend, self.registries, self.derive = backend, registries, derive
-        self.failure = failure
-        """Why writes are refused: the extension that owns the entity is not active."""
-        self.resolved: dict[tuple[str, str], Resolved] = {}
-        self.seen: Any = None
-
-    def resolve(self, field: FieldSchema, op: str) -> Resolved:
-        """The handler for an operation on a field, its context, and how to compile it."""
-        generation = self.registries.generation
-        if generation != self.seen:
-            self.resolved, self.seen = {}, generation
-        key = (field.name, op)
-        found = self.resolved.get(key)
-        if found is None:
-            found = self.resolved[key] = self._resolve(field, op)
-        return found
-
-    def _resolve(self, field: FieldSchema, op: str) -> Resolved:
-        placed = self.placement[field.name]
-        for strategy in (*placed.indexes, placed.strategy):
-            handler = self.registries.handler(type(field.dtype), op, self.layout.backend_type, strategy)
-            if handler is not None:
-                ctx = HandlerContext(placed.backend, self.layout.backend_type, strategy, self.schema.id)
-                return Resolved(handler, ctx, handler.compile)
-        return Resolved(None, HandlerContext(placed.backend, self.layout.backend_type, "", self.schema.id), None)
-
-
-class Resolved(NamedTuple):
-    """A handler with its context; without one the operation runs in Python."""
-
-    handler: Handler | None
-    ctx: HandlerContext
-    compile: Compile | None
-
 
 ESTIMATE_S = 0.02
 """How long `explain` waits for an estimate."""

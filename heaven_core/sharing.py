@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from heaven_core.activation import activate
 from heaven_core.core import WorkspaceCore
 from heaven_core.errors import ConfigError, WorkspaceClosed, WorkspaceConflict, a_kind, shown
 from heaven_core.narrow import is_mapping
+from heaven_core.paths import absolute
 from heaven_core.registry import registries
 
 _cores: dict[tuple[str, str], WorkspaceCore] = {}
@@ -36,7 +36,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def acquire(
-    identifier: str, location: str, folder: Path | None, backends: Mapping[str, dict[str, Any]]
+    identifier: str, location: str, folder: str | None, backends: Mapping[str, dict[str, Any]]
 ) -> WorkspaceCore:
     """The core of a workspace, opened if nobody has it open; counts a handle.
 
@@ -120,31 +120,19 @@ def normalised(backends: Any) -> dict[str, dict[str, Any]]:
 def _file(backend: str, location: Any) -> str:
     if location == ":memory:":
         raise ConfigError(f"backend {backend!r}: a database in memory is type 'inmem', not a file")
-    return str(absolute_path(location, f"backend {backend!r}: 'database'"))
+    return absolute_path(location, f"backend {backend!r}: 'database'")
 
 
-def absolute_path(given: Any, what: str) -> Path:
+def absolute_path(given: Any, what: str) -> str:
     """The path that a user gave, from the root; a leading `~` is the home folder.
 
     Raises:
         ConfigError: it can be no path on this machine.
     """
     try:
-        path = Path(given).expanduser().absolute()
-        usable = b"\0" not in os.fsencode(path)
-    except (TypeError, ValueError, RuntimeError):  # of another type; lone surrogates; a home that nobody has
-        usable = False
-    if not usable:
-        raise ConfigError(f"{what} is no path: {shown(given)}")
-    return path  # pyright: ignore[reportPossiblyUnboundVariable]
-
-
-def resolved(path: Path) -> str:
-    """Where `path` leads, links followed; a link that leads to itself stays, and opening it says so."""
-    try:
-        return str(path.resolve())
-    except (OSError, RuntimeError):
-        return str(path)
+        return absolute(given)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{what} is no path: {shown(given)}") from None
 
 
 def check_usable(core: WorkspaceCore | None, identifier: str) -> WorkspaceCore:

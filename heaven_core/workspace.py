@@ -11,7 +11,6 @@ import threading
 import weakref
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,10 +19,13 @@ from heaven_core.access import Access, Writer
 from heaven_core.core import WorkspaceCore
 from heaven_core.errors import ConfigError, TransactionError, did_you_mean
 from heaven_core.names import check_identifier
+from heaven_core.paths import resolved
 from heaven_core.placement import PRIMARY
-from heaven_core.sharing import absolute_path, acquire, check_usable, drop, normalised, release, resolved
+from heaven_core.sharing import absolute_path, acquire, check_usable, drop, normalised, release
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from heaven_core.capabilities import CapabilityIndex
     from heaven_core.entity import Entity
     from heaven_core.plugin import ExtensionSpec
@@ -98,7 +100,10 @@ class HeavenBase(Access):
     @property
     def folder(self) -> Path | None:
         """The workspace's own folder, where engines without a location of their own write; None in memory."""
-        return self.core().folder
+        from pathlib import Path
+
+        folder = self.core().folder
+        return None if folder is None else Path(folder)
 
     def __enter__(self) -> Self:
         self.core()
@@ -273,10 +278,12 @@ def workspace_exists(id: str, path: str | Path | None = None) -> bool:
     Raises:
         InvalidName: the id breaks the naming rules.
     """
+    from pathlib import Path
+
     _, folder = _location(check_identifier(id, "workspace id"), _backends(None, None), path)
     assert folder is not None
     try:
-        return (folder / f"{PRIMARY}.db").stat().st_size > 0
+        return Path(folder, f"{PRIMARY}.db").stat().st_size > 0
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:  # something is there that cannot be looked at; opening it says why
@@ -325,17 +332,17 @@ def _with_primary(chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]
 
 def _location(
     identifier: str, backends: Mapping[str, dict[str, Any]], path: str | Path | None
-) -> tuple[str, Path | None]:
+) -> tuple[str, str | None]:
     """What tells this workspace from others, and its folder (None if nothing may be written)."""
     main = backends[PRIMARY]
     if path is not None:
         folder = absolute_path(path, "the workspace's path")
     elif "database" in main:
-        folder = Path(main["database"] + ".d")
+        folder = main["database"] + ".d"
     elif all(options["type"] == "inmem" for options in backends.values()):
         return "memory", None
     else:
-        folder = config.home() / "workspaces" / identifier
+        folder = f"{config.home_folder()}/workspaces/{identifier}"
     if main["type"] == "inmem":
         return f"memory:{folder}", folder
-    return resolved(Path(main.get("database", folder))), folder
+    return resolved(main.get("database", folder)), folder

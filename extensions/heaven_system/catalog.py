@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from heaven_core.derive import View
+from heaven_core.derive import Hints, View
 from heaven_core.entity import Entity, field
 from heaven_core.identity import digest
-from heaven_core.plan import Hints
 from heaven_core.types import Identifier, Integer, ShortText
 
 

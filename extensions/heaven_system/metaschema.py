@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from heaven_core.capabilities import Options
-from heaven_core.derive import EntityRecord, View
+from heaven_core.derive import EntityRecord, Hints, View
 from heaven_core.entity import Entity
 from heaven_core.entity import field as declare
 from heaven_core.identity import digest
-from heaven_core.plan import Hints
 from heaven_core.plugin import ExtensionSpec
 from heaven_core.types import Array, Boolean, Identifier, Json, MediumText, ShortText
 

@@ -12,11 +12,11 @@ thread has which connection (`heaven_sqlite.pool`).
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
-from pathlib import Path
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from heaven_core.backend import (
@@ -50,6 +50,7 @@ from heaven_core.errors import (
 from heaven_core.evaluate import check_bytes, check_rows, finish_groups, most_rows
 from heaven_core.expr import Aggregate
 from heaven_core.ops import checked_sum
+from heaven_core.paths import absolute
 from heaven_core.text import index_version
 from heaven_core.types import canonical_json
 from heaven_sqlite import statements, writing
@@ -256,7 +257,7 @@ class SqliteBackend:
         if sqlite3.sqlite_version_info < (3, 38):
             raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old; 3.38 or later is needed")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(os.path.dirname(self.path), exist_ok=True)
         except OSError as error:
             raise StorageReadOnly(
                 f"backend {self.name!r}: its folder cannot be created ({error.strerror}); choose another location"
@@ -286,7 +287,7 @@ class SqliteBackend:
     def _is_scrap(self) -> bool:
         """Whether the file is smaller than any database: SQLite takes a few bytes for none and writes over them."""
         try:
-            return 0 < self.path.stat().st_size < SMALLEST_PAGE
+            return 0 < os.stat(self.path).st_size < SMALLEST_PAGE
         except OSError:
             return False
 
@@ -488,10 +489,11 @@ class SqliteBackend:
     def destroy(self) -> None:
         self.close()
         for suffix in ("", "-wal", "-shm"):
-            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(f"{self.path}{suffix}")
 
 
-def _path(config: BackendConfig) -> Path:
+def _path(config: BackendConfig) -> str:
     options = dict(config.options)
     given = options.pop("database", options.pop("path", None))
     if options:
@@ -499,10 +501,10 @@ def _path(config: BackendConfig) -> Path:
         near = did_you_mean(word, ("database", "path"))
         raise ConfigError(f"backend {config.name!r} of type sqlite takes no option {word!r}; {near}")
     if given is not None:
-        return Path(given)
-    if config.folder is None:
+        return absolute(given)
+    if config.location is None:
         raise ConfigError(f"backend {config.name!r} of type sqlite needs a folder or a 'database'")
-    return config.folder / f"{config.name}.db"
+    return f"{config.location}/{config.name}.db"
 
 
 def too_new(name: str, version: int) -> StorageError:

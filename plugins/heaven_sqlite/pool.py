@@ -18,7 +18,6 @@ import time
 import weakref
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 from heaven_core.errors import HeavenError
 from heaven_sqlite.connection import Connection, Held
@@ -31,7 +30,7 @@ File = tuple[int, int]
 class Pool:
     """Connections, and the lock among this process's writers. Any thread may take one."""
 
-    def __init__(self, path: Path, connect: Callable[[], sqlite3.Connection], gone: Callable[[], HeavenError]) -> None:
+    def __init__(self, path: str, connect: Callable[[], sqlite3.Connection], gone: Callable[[], HeavenError]) -> None:
         self._path, self._connect, self._gone = path, connect, gone
         self.closed = False
         self._local = threading.local()
@@ -135,15 +134,15 @@ _inherited: list[Connection] = []
 _unusable: set[File] = set()
 
 
-def _file(path: Path) -> File | None:
+def _file(path: str) -> File | None:
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return None
     return found.st_dev, found.st_ino
 
 
-def is_usable(path: Path) -> bool:
+def is_usable(path: str) -> bool:
     """Whether this process may open the file: not where it was forked in the midst of a transaction on it."""
     return not _unusable or _file(path) not in _unusable
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import heavenbase as hb
-from heaven_core.derive import View
+from heaven_core.derive import Hints, View
 from heaven_core.errors import DuplicateId, InvalidType, InvalidValue, NotResolved, QueryError, SchemaError
-from heaven_core.plan import Hints, equalities
+from heaven_core.plan import equalities
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -633,6 +633,7 @@ def test_too_many_open_files_is_a_typed_error_and_passes(folder: Path) -> None:
     script = """
 import resource
 ws = hb.HeavenBase("place", path=sys.argv[1])
+ws.count("doc")  # the first query imports what answers queries, which takes files too
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 held = []
 try:

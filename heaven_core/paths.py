@@ -1,0 +1,29 @@
+"""Paths as text, for what opening a workspace needs: importing `pathlib` would cost as much as all else it imports.
+
+Users get a `Path` wherever they get one at all; whoever hands it out imports `pathlib` there.
+"""
+
+from __future__ import annotations
+
+import os
+
+
+def absolute(given: str | os.PathLike[str]) -> str:
+    """The path from the root, without empty parts and `.`; links and `..` stay. A leading `~` is the home folder.
+
+    Raises:
+        TypeError, ValueError: it can be no path on this machine, or the home folder is nobody's.
+    """
+    text = os.fspath(given)
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # users may not type-check
+        raise TypeError("a path is a text")
+    text = os.path.expanduser(text)
+    if text.startswith("~") or b"\0" in os.fsencode(text):
+        raise ValueError("no path on this machine")
+    parts = os.path.join(os.getcwd(), text).split(os.sep)
+    return os.sep + os.sep.join(part for part in parts if part not in {"", "."})
+
+
+def resolved(path: str) -> str:
+    """Where `path` leads, links followed as far as they lead anywhere."""
+    return os.path.realpath(path)

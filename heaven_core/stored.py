@@ -1,0 +1,82 @@
+"""An entity as a workspace knows it, and which handler serves an operation on one of its fields.
+
+Not here: where fields lie (`heaven_core.placement`), how a query is answered (`heaven_core.plan`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from heaven_core.backend import Backend, Layout
+from heaven_core.handlers import Compile, Handler, HandlerContext
+from heaven_core.schema import EntitySchema, FieldSchema
+
+if TYPE_CHECKING:
+    from heaven_core.derive import Derive
+    from heaven_core.entity import Entity
+    from heaven_core.placement import Placement
+    from heaven_core.registry import Registries
+
+
+class StoredEntity:
+    """An entity as a workspace knows it: schema, class, placement, and the backend that holds it."""
+
+    __slots__ = (
+        "backend",
+        "cls",
+        "derive",
+        "failure",
+        "layout",
+        "placement",
+        "registries",
+        "resolved",
+        "schema",
+        "seen",
+    )
+
+    def __init__(
+        self,
+        schema: EntitySchema,
+        cls: type[Entity],
+        placement: Placement,
+        layout: Layout,
+        backend: Backend,
+        registries: Registries,
+        *,
+        derive: Derive | None = None,
+        failure: str | None = None,
+    ) -> None:
+        self.schema, self.cls, self.placement, self.layout = schema, cls, placement, layout
+        self.backend, self.registries, self.derive = backend, registries, derive
+        self.failure = failure
+        """Why writes are refused: the extension that owns the entity is not active."""
+        self.resolved: dict[tuple[str, str], Resolved] = {}
+        self.seen: Any = None
+
+    def resolve(self, field: FieldSchema, op: str) -> Resolved:
+        """The handler for an operation on a field, its context, and how to compile it."""
+        generation = self.registries.generation
+        if generation != self.seen:
+            self.resolved, self.seen = {}, generation
+        key = (field.name, op)
+        found = self.resolved.get(key)
+        if found is None:
+            found = self.resolved[key] = self._resolve(field, op)
+        return found
+
+    def _resolve(self, field: FieldSchema, op: str) -> Resolved:
+        placed = self.placement[field.name]
+        for strategy in (*placed.indexes, placed.strategy):
+            handler = self.registries.handler(type(field.dtype), op, self.layout.backend_type, strategy)
+            if handler is not None:
+                ctx = HandlerContext(placed.backend, self.layout.backend_type, strategy, self.schema.id)
+                return Resolved(handler, ctx, handler.compile)
+        return Resolved(None, HandlerContext(placed.backend, self.layout.backend_type, "", self.schema.id), None)
+
+
+class Resolved(NamedTuple):
+    """A handler with its context; without one the operation runs in Python."""
+
+    handler: Handler | None
+    ctx: HandlerContext
+    compile: Compile | None
