@@ -268,7 +268,7 @@ def test_a_local_function_is_found_as_long_as_its_class_is_there(open_workspace:
 def test_rows_that_do_not_fit_the_entity_are_refused(ws: hb.HeavenBase, rows: Any, kind: Any, message: str) -> None:
     class Wrong(hb.Entity):
         title = hb.field(hb.ShortText)
-        __derived__ = staticmethod(lambda view, hints: rows)  # pyright: ignore[reportUnknownLambdaType]
+        __derived__ = staticmethod(lambda view, hints: rows)
 
     ws.register(Wrong)
 
@@ -279,7 +279,7 @@ def test_rows_that_do_not_fit_the_entity_are_refused(ws: hb.HeavenBase, rows: An
 def test_an_entity_that_is_derived_from_itself_says_so(ws: hb.HeavenBase) -> None:
     class Snake(hb.Entity):
         title = hb.field(hb.ShortText)
-        __derived__ = staticmethod(lambda view, hints: view.query("snake").execute().rows())  # pyright: ignore[reportUnknownLambdaType, reportUnknownMemberType]
+        __derived__ = staticmethod(lambda view, hints: view.query("snake").execute().rows())
 
     ws.register(Snake)
 
