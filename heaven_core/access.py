@@ -28,7 +28,7 @@ from heaven_core.errors import (
     a_kind,
     shown,
 )
-from heaven_core.narrow import is_mapping
+from heaven_core.narrow import is_mapping, iterator
 from heaven_core.stored import StoredEntity
 from heaven_core.types import Identifier, Refused
 
@@ -361,9 +361,10 @@ def _check_id(object_id: Any) -> str:
 
 
 def _check_ids(ids: Any) -> list[str]:
-    if isinstance(ids, str) or not hasattr(ids, "__iter__"):
+    given = iterator(ids)
+    if given is None or isinstance(ids, str):
         raise InvalidType.at(None, "object_id", None, ids, "is no list of ids")
-    return list(map(_check_id, ids))
+    return list(map(_check_id, given))
 
 
 def _changed(stored: StoredEntity, row: dict[str, Any], values: Mapping[str, Any], object_id: str) -> Batch:

@@ -28,7 +28,7 @@ from heaven_core.errors import (
     did_you_mean,
 )
 from heaven_core.identity import identify
-from heaven_core.narrow import is_mapping
+from heaven_core.narrow import is_mapping, iterator
 from heaven_core.schema import MISSING, EntitySchema, FieldSchema
 from heaven_core.types import Refused, copied
 
@@ -67,10 +67,11 @@ def mappings(schema: EntitySchema, rows: Any) -> list[Mapping[str, Any]]:
     Raises:
         SchemaError, InvalidType: something else than rows.
     """
-    if isinstance(rows, (Mapping, str, bytes, Entity)) or not hasattr(rows, "__iter__"):
+    several = None if isinstance(rows, (Mapping, str, bytes, Entity)) else iterator(rows)
+    if several is None:
         kind = a_kind(cast("object", rows))
         raise SchemaError(f"upsert_many into {schema.id!r} takes an iterable of rows, not {kind}")
-    given: list[Any] = list(cast("Iterable[Any]", rows))
+    given = list(several)
     if set(map(type, given)) <= {dict}:
         return given
     return [_mapping(schema, row, position) for position, row in enumerate(given)]

@@ -21,7 +21,7 @@ from heaven_core.backend import BackendConfig, Change, Finding, Layout, Limits, 
 from heaven_core.batch import make_batch
 from heaven_core.capabilities import CapabilityIndex
 from heaven_core.derive import EntityRecord, resolve_derive
-from heaven_core.entity import Entity
+from heaven_core.entity import GENERATED, Entity
 from heaven_core.errors import (
     HeavenError,
     InvalidName,
@@ -197,7 +197,7 @@ class WorkspaceCore:
                 stored = self._stored[identifier] = self._load(identifier)
             if isinstance(entity, type):
                 self._check_same(stored, entity)
-                is_generated = stored.cls.__module__ == "heavenbase.generated"
+                is_generated = stored.cls.__module__ == GENERATED
                 given = cast("type[Entity]", entity)
                 if is_generated and given is not stored.cls and given.schema() == stored.schema:
                     stored = self._bind(entity)

@@ -111,6 +111,7 @@ def resolve_derive(schema: EntitySchema, cls: Any) -> Callable[[View, Hints], It
     reference = schema.derived or ""
 
     def late(view: View, hints: Hints) -> Iterable[Mapping[str, Any]]:
+        from heaven_core.entity import derivations
         from heaven_core.plugin import resolve
 
         try:
@@ -119,6 +120,11 @@ def resolve_derive(schema: EntitySchema, cls: Any) -> Callable[[View, Hints], It
             raise NotResolved(
                 f"entity {schema.id!r} is derived by {reference!r}, which cannot be imported here"
             ) from error
+        if reference not in derivations:  # importing it has made its class, if it is a derivation at all
+            raise NotResolved(
+                f"entity {schema.id!r} is derived by {reference!r}, which no class here declares; "
+                "import the module of its class"
+            )
         return function(view, hints)
 
     return late

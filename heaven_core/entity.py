@@ -270,6 +270,13 @@ def _refuse_annotated(cls: type, name: str, note: Any) -> None:
     )
 
 
+GENERATED = "heavenbase.generated"
+"""The module of classes that `from_schema` makes: what they say is data, and was written by nobody here."""
+
+derivations: set[str] = set()
+"""The functions, as ``module:name``, that a class in this process declares to derive an entity by."""
+
+
 class Entity:
     """The base of your entities: rows with an `object_id`, an optional `name`, and your fields.
 
@@ -333,7 +340,7 @@ class Entity:
             "__derived__": made.derived,
             "__observed__": made.observed,
             "__tags__": made.tags,
-            "__module__": "heavenbase.generated",
+            "__module__": GENERATED,
         }
         for one in made.fields:
             body[one.name] = Field.of(one)
@@ -369,14 +376,16 @@ def _define(cls: type[Entity]) -> None:
                 )
         fields.append(declared.schema(entity))
     derived = cls.__dict__.get("__derived__")
+    if derived is not None and not isinstance(derived, str):
+        derived = f"{derived.__module__}:{derived.__qualname__}"
+    if derived is not None and cls.__module__ != GENERATED:
+        derivations.add(derived)
     cls.__schema__ = EntitySchema.made(
         entity,
         fields,
         desc=cls.__dict__.get("__desc__", (cls.__dict__.get("__doc__") or "").strip().split("\n")[0]),
         tags=tuple(cls.__tags__),
-        derived=derived
-        if derived is None or isinstance(derived, str)
-        else f"{derived.__module__}:{derived.__qualname__}",
+        derived=derived,
         observed=cls.__observed__,
     )
     cls.__refs__ = {one.name: FieldRef(one) for one in cls.__schema__.fields}

@@ -483,6 +483,10 @@ class JsonRef(_Reference):
     def __getitem__(self, step: str | int) -> JsonRef:
         return JsonRef(self.field, (*self.path, step))
 
+    def __repr__(self) -> str:
+        steps = "".join(f"[{step!r}]" for step in self.path)
+        return f"<field {self.field.entity}.{self.field.name}{steps}>"
+
     def _is(self, op: str, argument: Any) -> Predicate:
         return predicate(self.field, "get", {"path": list(self.path), f"${op}": argument})
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 
@@ -33,3 +33,11 @@ def is_list(value: Any) -> TypeGuard[list[Any] | tuple[Any, ...]]:
 def is_collection(value: Any) -> TypeGuard[list[Any] | tuple[Any, ...] | set[Any] | frozenset[Any]]:
     """Whether `value` is a list, a tuple or a set."""
     return isinstance(value, (list, tuple, set, frozenset))
+
+
+def iterator(value: Any) -> Iterator[Any] | None:
+    """What goes through `value`, or None where nothing does: a numpy array of no axis has `__iter__` all the same."""
+    try:
+        return iter(value)
+    except TypeError:
+        return None

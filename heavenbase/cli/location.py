@@ -81,7 +81,7 @@ def _folder(workspace: str, path: str | None, main: Options) -> Path:
     from heaven_core.sharing import absolute_path
 
     if path is not None:
-        return absolute_path(path, "--path")
+        return Path(absolute_path(path, "--path"))
     return Path(f"{main['database']}.d") if "database" in main else config.home() / "workspaces" / workspace
 
 

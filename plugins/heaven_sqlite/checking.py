@@ -1,4 +1,4 @@
-"""Checking a SQLite file: its pages, and that side tables and full-text indexes agree with the rows.
+"""Checking a SQLite file: its pages, its rows, and that indexes, side tables and full-text indexes agree with them.
 
 What is computed from the rows can be made anew; a damaged row table cannot.
 """
@@ -8,23 +8,36 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
-from heaven_core.backend import Finding, Layout
-from heaven_core.codecs import DAMAGE, decoder
+from heaven_core.backend import Column, Finding, Layout
+from heaven_core.codecs import DAMAGE, Code, decoder
+from heaven_core.core import ENTITY_TABLE, EXTENSION_TABLE
 from heaven_core.sql import encoded_item, entity_table, fulltext_table, quote, side_table
 from heaven_core.text import index_text
+from heaven_core.types import Categorical, LogicalType
 from heaven_sqlite import statements, writing
 
 if TYPE_CHECKING:
     from heaven_sqlite.connection import Connection
 
+MOST_IDS = 10
+"""Ids in the detail of a finding."""
+
 
 def check(connection: Connection, layouts: Sequence[Layout], backend: str) -> list[Finding]:
-    """Everything that is wrong in the file."""
+    """Everything that is wrong in the file, as of one moment."""
     if not _pages_agree(connection):
         return [Finding(backend, None, "damaged-pages", "the database file is damaged; restore a backup", False)]
-    return [one for layout in layouts for one in _entity(connection, layout, backend)]
+    connection.execute("begin")
+    try:
+        names = _names(connection)
+        found = [one for layout in layouts for one in _entity(connection, layout, names, backend)]
+        return found + list(_orphans(connection, names, backend))
+    finally:
+        if connection.in_transaction:
+            connection.execute("rollback")
 
 
 def _pages_agree(connection: Connection) -> bool:
@@ -34,41 +47,110 @@ def _pages_agree(connection: Connection) -> bool:
         return False
 
 
-def _entity(connection: Connection, layout: Layout, backend: str) -> Iterator[Finding]:
-    known = _tables(connection)
-    if entity_table(layout.entity) not in known:
+def _names(connection: Connection) -> set[str]:
+    """The tables and indexes that are there."""
+    return {quote(name) for (name,) in connection.execute("select name from sqlite_master")}
+
+
+def _entity(connection: Connection, layout: Layout, names: set[str], backend: str) -> Iterator[Finding]:
+    if entity_table(layout.entity) not in names:
         yield Finding(backend, layout.entity, "missing-table", "the entity's rows are gone", False)
         return
     unreadable = _unreadable(connection, layout)
     if unreadable:
         yield Finding(backend, layout.entity, "damaged-rows", f"values of {', '.join(unreadable)}", False)
         return
-    for one in statements.side_fields(layout):
-        if side_table(layout.entity, one.name) not in known or not _side_agrees(connection, layout, one.name):
-            yield Finding(backend, layout.entity, "stale-side-table", one.name, True)
-    texts = statements.fulltext_fields(layout)
-    if texts and (fulltext_table(layout.entity) not in known or not _fulltext_agrees(connection, layout)):
-        yield Finding(backend, layout.entity, "stale-fulltext", ", ".join(texts), True)
+    for kind, detail, repairable in (
+        *_rows(connection, layout),
+        *_indexes(connection, layout, names),
+        *_copies(connection, layout, names),
+    ):
+        yield Finding(backend, layout.entity, kind, detail, repairable)
 
 
-def _tables(connection: Connection) -> set[str]:
-    return {quote(name) for (name,) in connection.execute("select name from sqlite_master where type = 'table'")}
+Found = Iterator[tuple[str, str, bool]]
+"""Kind, detail, and whether it can be repaired."""
 
 
 def _unreadable(connection: Connection, layout: Layout) -> list[str]:
-    """The fields with a stored value that nobody wrote."""
-    return [one.name for one in layout.columns if not _decodes(connection, layout, one.name)]
+    """The fields with a stored value that nobody wrote; one pass if there is none."""
+    if _reads(connection, layout, layout.columns):
+        return []
+    return [one.name for one in layout.columns if not _reads(connection, layout, [one])]
 
 
-def _decodes(connection: Connection, layout: Layout, name: str) -> bool:
-    code = decoder(layout.by_name[name].field.dtype)
+def _reads(connection: Connection, layout: Layout, columns: Sequence[Column]) -> bool:
+    codes = [(place, code) for place, one in enumerate(columns) if (code := _reader(one.field.dtype)) is not None]
+    wanted = ", ".join(quote(one.name) for one in columns)
     try:
-        for (value,) in connection.execute(f"select {quote(name)} from {entity_table(layout.entity)}"):
-            if code is not None and value is not None:
-                code(value)
+        for row in connection.execute(f"select {wanted} from {entity_table(layout.entity)}"):
+            for place, code in codes:
+                if row[place] is not None:
+                    code(row[place])
     except (sqlite3.Error, *DAMAGE):
         return False
     return True
+
+
+def _reader(dtype: LogicalType[Any]) -> Code | None:
+    """What fails at a value that nobody wrote."""
+    return dict.fromkeys(dtype.values).__getitem__ if isinstance(dtype, Categorical) else decoder(dtype)
+
+
+def _rows(connection: Connection, layout: Layout) -> Found:
+    """Rows without a value that they must have, and rows that are newer than the last write."""
+    required = [one.name for one in layout.columns if one.field.required]
+    counts = [f"count(*) filter (where {quote(name)} is null)" for name in required]
+    counts.append("count(*) filter (where _v > (select lsn from hb_state))")
+    row = connection.execute(f"select {', '.join(counts)} from {entity_table(layout.entity)}").fetchone()
+    for name, count in zip(required, row[:-1], strict=True):
+        if count:
+            yield "missing-values", f"rows without {name}, which is required: {count}", False
+    if row[-1]:
+        yield "wrong-versions", f"rows newer than the last write: {row[-1]}", True
+
+
+def _indexes(connection: Connection, layout: Layout, names: set[str]) -> Found:
+    for one in layout.columns:
+        for kind, name, _ in statements.indexes(layout, one):
+            if name in names or (kind == "item" and side_table(layout.entity, one.name) not in names):
+                continue
+            sharing = _sharing(connection, layout, one) if kind == "unique" else []
+            if sharing:
+                shown = ", ".join(sharing[:MOST_IDS]) + (", ..." if len(sharing) > MOST_IDS else "")
+                yield "duplicate-values", f"{one.name} is unique and {len(sharing)} rows share values: {shown}", False
+            else:
+                yield "missing-index", f"{one.name} ({kind})", True
+
+
+def _sharing(connection: Connection, layout: Layout, one: Column) -> list[str]:
+    """The ids of rows that have the value of another row."""
+    table, name = entity_table(layout.entity), quote(one.name)
+    shared = f"select {name} from {table} group by {name} having count(*) > 1"
+    found = connection.execute(f'select "object_id" from {table} where {name} in ({shared}) order by "object_id"')
+    return [object_id for (object_id,) in found]
+
+
+def _copies(connection: Connection, layout: Layout, names: set[str]) -> Found:
+    """What is kept beside the rows and does not agree with them."""
+    for one in statements.side_fields(layout):
+        if side_table(layout.entity, one.name) not in names or not _side_agrees(connection, layout, one.name):
+            yield "stale-side-table", one.name, True
+    texts = statements.fulltext_fields(layout)
+    if texts and (fulltext_table(layout.entity) not in names or not _fulltext_agrees(connection, layout)):
+        yield "stale-fulltext", ", ".join(texts), True
+
+
+def _orphans(connection: Connection, names: set[str], backend: str) -> Iterator[Finding]:
+    """Tables of entities that the workspace has no record of."""
+    records = entity_table(ENTITY_TABLE.id)
+    if records not in names:  # then nothing here says which entities there are
+        return
+    known = {ENTITY_TABLE.id, EXTENSION_TABLE.id}
+    known.update(one for (one,) in connection.execute(f'select "object_id" from {records}'))
+    tables = connection.execute("select name from sqlite_master where type = 'table' and name glob 'e_*'")
+    for entity in sorted({name[2:].split(".")[0] for (name,) in tables} - known):
+        yield Finding(backend, entity, "orphaned-table", "its rows are there, and no record of what they are", False)
 
 
 def _side_agrees(connection: Connection, layout: Layout, name: str) -> bool:
@@ -100,11 +182,15 @@ def mend(connection: Connection, layouts: Sequence[Layout], findings: Sequence[F
     by_entity = {layout.entity: layout for layout in layouts}
     for finding in findings:
         layout = by_entity.get(finding.entity or "")
-        if layout is None:
+        if layout is None or not finding.repairable:
             continue
-        for text in statements.satellites(layout, _tables(connection)):
-            connection.execute(text)
+        for text in statements.satellites(layout, _names(connection)):
+            with suppress(sqlite3.IntegrityError):  # of an index over values that are not unique
+                connection.execute(text)
         if finding.kind == "stale-fulltext":
             writing.rebuild_fulltext(connection, layout.entity, statements.fulltext_fields(layout))
         elif finding.kind == "stale-side-table":
             writing.rebuild_side(connection, layout, finding.detail)
+        elif finding.kind == "wrong-versions":
+            last = "(select lsn from hb_state)"  # that of the repair, which is a write like any other
+            connection.execute(f"update {entity_table(layout.entity)} set _v = {last} where _v > {last}")

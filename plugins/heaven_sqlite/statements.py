@@ -84,8 +84,7 @@ def _created(layout: Layout) -> Iterator[str]:
     columns.append("_v integer not null")
     yield f"create table {entity_table(layout.entity)} ({', '.join(columns)}) strict"
     for one in layout.columns:
-        yield from _indexes(layout, one)
-        yield from _side(layout, one)
+        yield from _satellites(layout, one)
     yield from _fulltext(layout)
 
 
@@ -93,25 +92,38 @@ def _column(one: Column) -> str:
     return f"{quote(one.name)} {_COLUMN_TYPES[one.field.dtype.kind]}"
 
 
-def _indexes(layout: Layout, one: Column) -> Iterator[str]:
+def indexes(layout: Layout, one: Column) -> Iterator[tuple[str, str, str]]:
+    """The indexes that a column asks for: their kind (unique, index, item), quoted name and statement."""
     table, name = entity_table(layout.entity), quote(one.name)
     if one.field.unique:
-        yield f"create unique index {quote(f'e_{layout.entity}.{one.name}.unique')} on {table} ({name})"
+        yield _index(layout, one, "unique", f"{table} ({name})")
     if one.field.index:
-        yield f'create index {quote(f"e_{layout.entity}.{one.name}.index")} on {table} ({name}, "object_id")'
+        yield _index(layout, one, "index", f'{table} ({name}, "object_id")')
+    if one.strategy == "side":
+        yield _index(layout, one, "item", f"{side_table(layout.entity, one.name)} (item, row)")
 
 
-def _side(layout: Layout, one: Column) -> Iterator[str]:
-    if one.strategy != "side":
-        return
-    table = side_table(layout.entity, one.name)
+def _index(layout: Layout, one: Column, kind: str, what: str) -> tuple[str, str, str]:
+    name = quote(f"e_{layout.entity}.{one.name}.{kind}")
+    return kind, name, f"create {'unique index' if kind == 'unique' else 'index'} {name} on {what}"
+
+
+def _satellites(layout: Layout, one: Column) -> Iterator[str]:
+    """The side table and the indexes of a column."""
+    if one.strategy == "side":
+        yield _side(layout, one)
+    for _, _, text in indexes(layout, one):
+        yield text
+
+
+def _side(layout: Layout, one: Column) -> str:
     assert isinstance(one.field.dtype, Array)
     kind = "text" if one.field.dtype.item is None else _COLUMN_TYPES[one.field.dtype.item.kind]
-    yield (
-        f"create table {table} (row integer not null, pos integer not null, item {kind} not null, "
+    return (
+        f"create table {side_table(layout.entity, one.name)} "
+        f"(row integer not null, pos integer not null, item {kind} not null, "
         "primary key (row, pos)) without rowid, strict"
     )
-    yield f"create index {quote(f'e_{layout.entity}.{one.name}.item')} on {table} (item, row)"
 
 
 @kept
@@ -143,10 +155,13 @@ def fill_fulltext(entity: str, names: Sequence[str]) -> str:
 
 
 def satellites(layout: Layout, known: Collection[str]) -> Iterator[str]:
-    """What creates the side tables and the full-text index that are not among the known tables (quoted)."""
-    for one in side_fields(layout):
-        if side_table(layout.entity, one.name) not in known:
-            yield from _side(layout, one)
+    """What creates the side tables, indexes and full-text index that are not among the known names (quoted)."""
+    for one in layout.columns:
+        if one.strategy == "side" and side_table(layout.entity, one.name) not in known:
+            yield _side(layout, one)
+        for _, name, text in indexes(layout, one):
+            if name not in known:
+                yield text
     if fulltext_table(layout.entity) not in known:
         yield from _fulltext(layout)
 
@@ -156,8 +171,7 @@ def _extended(before: Layout, after: Layout) -> Iterator[str]:
     for one in after.columns:
         if one.name not in before.by_name:
             yield f"alter table {table} add column {_column(one)}"
-            yield from _indexes(after, one)
-            yield from _side(after, one)
+            yield from _satellites(after, one)
     if fulltext_fields(after) != fulltext_fields(before):
         if fulltext_fields(before):
             yield f"drop table {fulltext_table(after.entity)}"

@@ -285,3 +285,11 @@ def test_an_entity_that_is_derived_from_itself_says_so(ws: hb.HeavenBase) -> Non
 
     with pytest.raises(QueryError, match="entity 'snake' is derived from itself"):
         ws.count(Snake)
+
+
+def test_a_schema_cannot_make_any_function_run(ws: hb.HeavenBase, capsys: pytest.CaptureFixture[str]) -> None:
+    ws.register(hb.Entity.from_schema({"id": "odd", "derived": "builtins:print", "fields": []}))
+
+    with pytest.raises(NotResolved, match="derived by 'builtins:print', which no class here declares"):
+        ws.count("odd")
+    assert capsys.readouterr().out == ""

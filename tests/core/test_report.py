@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -127,6 +128,122 @@ def test_what_follows_from_the_rows_is_found_and_mended(
     assert ws.query(Doc).where(Doc.days.array_contains("2024-05-01")).execute().ids == ["a"]
     assert ws.query(Doc).where(Doc.title.match("elan")).execute().ids == ["a"]
     assert sorted(ws.query(Doc).search("two", "body").execute().ids) == ["a", "b"]
+
+
+OUTSIDE: dict[str, tuple[list[str], list[tuple[str, str, str, bool]]]] = {
+    "an index dropped": (
+        ['drop index "e_strict.end.index"'],
+        [("strict", "missing-index", "end (index)", True)],
+    ),
+    "a unique index dropped": (
+        ['drop index "e_strict.code.unique"'],
+        [("strict", "missing-index", "code (unique)", True)],
+    ),
+    "the index of a side table dropped": (
+        ['drop index "e_doc.tags.item"'],
+        [("doc", "missing-index", "tags (item)", True)],
+    ),
+    "a unique index dropped and a value doubled": (
+        [
+            'drop index "e_strict.code.unique"',
+            'drop index "e_strict.end.index"',
+            "update e_strict set code = '1' where object_id = 's2'",
+        ],
+        [
+            ("strict", "missing-index", "end (index)", True),
+            ("strict", "duplicate-values", "code is unique and 2 rows share values: s1, s2", False),
+        ],
+    ),
+    "a value doubled many times": (
+        ['drop index "e_strict.code.unique"', "update e_strict set code = '1'"],
+        [
+            (
+                "strict",
+                "duplicate-values",
+                "code is unique and 12 rows share values: s1, s10, s11, s12, s2, s3, s4, s5, s6, s7, ...",
+                False,
+            )
+        ],
+    ),
+    "a required value removed": (
+        ["update e_strict set must = null where object_id < 's11'"],
+        [("strict", "missing-values", "rows without must, which is required: 2", False)],
+    ),
+    "a choice that is none": (
+        ["update e_strict set colour = 'blue' where object_id = 's1'"],
+        [("strict", "damaged-rows", "values of colour", False)],
+    ),
+    "a version that no write had": (
+        ["update e_strict set _v = 1000 where object_id = 's1'"],
+        [("strict", "wrong-versions", "rows newer than the last write: 1", True)],
+    ),
+    "a record removed": (
+        ["delete from \"e_hb-entity\" where object_id = 'strict'"],
+        [("strict", "orphaned-table", "its rows are there, and no record of what they are", False)],
+    ),
+    "a table added": (
+        ['create table "e_other.tags" (x)', "create table mine (x)"],
+        [("other", "orphaned-table", "its rows are there, and no record of what they are", False)],
+    ),
+}
+
+
+@pytest.mark.parametrize(("done", "expected"), OUTSIDE.values(), ids=OUTSIDE)
+def test_what_was_done_to_the_tables_from_outside_is_found(
+    ws: hb.HeavenBase, open_workspace: Open, done: list[str], expected: list[tuple[str, str, str, bool]]
+) -> None:
+    class Strict(hb.Entity):
+        must = hb.field(hb.ShortText).required()
+        code = hb.field(hb.ShortText).unique()
+        end = hb.field(hb.Integer).index()
+        colour = hb.field(hb.Categorical(["red", "green"]))
+
+    ws.register(Strict)
+    ws.upsert_many(
+        Strict, [{"object_id": f"s{one}", "must": "m", "code": str(one), "colour": "red"} for one in range(1, 13)]
+    )
+    assert ws.check().ok
+    ws.close()
+    again = open_workspace("sqlite")
+    _damage(again, *done)
+
+    found = again.check().findings
+    mended = again.repair()
+
+    assert sorted((one.entity or "", one.kind, one.detail, one.repairable) for one in found) == sorted(expected)
+    assert [one.repairable for one in mended.repaired] == [True] * sum(one[3] for one in expected)
+    assert [one.repairable for one in mended.findings] == [False] * sum(not one[3] for one in expected)
+    assert mended.ok is again.check().ok is all(one[3] for one in expected)
+
+
+def test_a_repaired_version_is_that_of_the_repair(ws: hb.HeavenBase) -> None:
+    last = ws.version("a")
+    assert last is not None
+    _damage(ws, "update e_doc set _v = 9223372036854775807 where object_id = 'b'")
+
+    assert ws.repair().ok
+
+    assert ws.version("a") == last
+    assert ws.version("b") == last + 1
+    assert ws.version(ws.upsert(Doc, {})) == last + 2
+
+
+def test_a_check_beside_writers_finds_nothing(ws: hb.HeavenBase) -> None:
+    done = threading.Event()
+
+    def write() -> None:
+        for number in range(200):
+            ws.upsert(Doc, {"object_id": "a", "body": f"text {number}", "tags": [str(number)]})
+        done.set()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    reports = [ws.check()]
+    while not done.is_set():
+        reports.append(ws.check())
+    writer.join()
+
+    assert [one.findings for one in reports if not one.ok] == []
 
 
 def test_checking_changes_nothing(ws: hb.HeavenBase) -> None:
