@@ -222,6 +222,16 @@ def test_groups_are_cut_inside_the_engine(full: hb.HeavenBase) -> None:
     assert _said(full, query.limits(max_rows=451))[0].endswith("limit 452")
 
 
+def test_a_few_groups_that_are_large_pass_even_the_usual_cap(
+    full: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "USUAL_BYTES", 500)
+    counts = full.query(Doc).aggregate(titles=Doc.title.value_counts())
+
+    with pytest.raises(ResultTooLarge, match="the result passes 500 bytes"):
+        counts.limits(max_bytes=500).execute()
+
+
 def test_groups_in_order_of_a_sum_that_passes_the_floats_on_the_way(full: hb.HeavenBase) -> None:
     class Measure(hb.Entity):
         key = hb.field(hb.ShortText)
@@ -361,13 +371,20 @@ def test_other_rules_make_every_full_text_index_anew_at_opening(full: hb.HeavenB
             assert _text_rules(ws) == index_version()
 
 
-def test_the_same_rules_cost_an_opening_nothing(full: hb.HeavenBase) -> None:
+def test_the_same_rules_make_an_opening_wait_for_no_writer(
+    full: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_WAIT_S", 0.05)
     folder, before = full.folder, full.version(full.upsert(Doc, {}))
+    assert folder is not None
     assert before is not None
     full.close()
 
-    with hb.HeavenBase("demo", path=folder) as again:
-        assert again.version(again.upsert("doc", {})) == before + 1
+    with closing(sqlite3.connect(folder / "main.db")) as other:
+        other.execute("begin immediate")
+        with hb.HeavenBase("demo", path=folder) as again:
+            other.execute("rollback")
+            assert again.version(again.upsert("doc", {})) == before + 1
 
 
 def test_of_those_who_open_at_once_one_makes_the_indexes_anew(full: hb.HeavenBase) -> None:
