@@ -150,6 +150,7 @@ class CapabilityIndex:
             "desc": plugin.desc,
             "available": plugin.available(),
             "primary": plugin.primary,
+            "persistent": plugin.persistent,
         }
         if not details["available"]:
             details["install"] = plugin.install_hint()

@@ -258,6 +258,7 @@ def register_backend_builder(
     aliases: tuple[str, ...] = (),
     handlers: Any = (),
     primary: bool = False,
+    persistent: bool = True,
     desc: str = "",
     replace: bool = False,
 ) -> Registration:
@@ -266,7 +267,9 @@ def register_backend_builder(
     handlers: an iterable of `Handler`, or a function that gives one: what the engine can do.
         Under the name of an installed backend they are added to those that it ships.
     """
-    plugin = StoragePlugin(name, backend=builder, api=API, aliases=aliases, primary=primary, desc=desc)
+    plugin = StoragePlugin(
+        name, backend=builder, api=API, aliases=aliases, primary=primary, persistent=persistent, desc=desc
+    )
     backend = registries().process.put("backend", name, plugin, replace=replace)
     try:
         served = register_handler_plugin(name, handlers, replace=replace)
@@ -283,7 +286,8 @@ def register_backend_class(
 ) -> Registration:
     """Make a backend type known by its class, whose constructor takes a `BackendConfig`.
 
-    Without a name, the class's attribute `type` is it; `handlers` and `primary` may be attributes too.
+    Without a name, the class's attribute `type` is it; `handlers` may be an attribute too,
+    and `capabilities` say whether it can be a primary.
     """
     chosen = name or getattr(cls, "type", None)
     if not isinstance(chosen, str):

@@ -150,6 +150,7 @@ class StoragePlugin:
     requires: importable modules that are there exactly if the engine is installed.
     extra: the extra of `distribution` that installs them.
     primary: whether it can be the backend ``main``.
+    persistent: whether its data outlive the process; one that isn't needs no folder.
     """
 
     name: str = field(converter=_name_of_storage)
@@ -160,6 +161,7 @@ class StoragePlugin:
     requires: tuple[str, ...] = field(kw_only=True, default=(), converter=_texts)
     extra: str | None = field(kw_only=True, default=None)
     primary: bool = field(kw_only=True, default=False)
+    persistent: bool = field(kw_only=True, default=True)
     desc: str = field(kw_only=True, default="")
     distribution: str = field(kw_only=True, default="heaven-core")
 

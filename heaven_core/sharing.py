@@ -15,7 +15,7 @@ from heaven_core.activation import activate
 from heaven_core.core import WorkspaceCore
 from heaven_core.errors import ConfigError, WorkspaceClosed, WorkspaceConflict, a_kind, shown
 from heaven_core.narrow import is_mapping
-from heaven_core.paths import absolute
+from heaven_core.paths import absolute, resolved
 from heaven_core.registry import registries
 
 _cores: dict[tuple[str, str], WorkspaceCore] = {}
@@ -120,7 +120,7 @@ def normalised(backends: Any) -> dict[str, dict[str, Any]]:
 def _file(backend: str, location: Any) -> str:
     if location == ":memory:":
         raise ConfigError(f"backend {backend!r}: a database in memory is type 'inmem', not a file")
-    return absolute_path(location, f"backend {backend!r}: 'database'")
+    return resolved(absolute_path(location, f"backend {backend!r}: 'database'"))
 
 
 def absolute_path(given: Any, what: str) -> str:

@@ -21,6 +21,7 @@ from heaven_core.errors import ConfigError, TransactionError, did_you_mean
 from heaven_core.names import check_identifier
 from heaven_core.paths import resolved
 from heaven_core.placement import PRIMARY
+from heaven_core.registry import registries
 from heaven_core.sharing import absolute_path, acquire, check_usable, drop, normalised, release
 
 if TYPE_CHECKING:
@@ -314,8 +315,6 @@ def _backends(preset: str | None, backends: Mapping[str, Any] | None) -> dict[st
 
 
 def _with_primary(chosen: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    from heaven_core.registry import registries
-
     main = chosen.get(PRIMARY)
     if main is not None and registries().backend(main["type"]).primary:
         return chosen
@@ -339,10 +338,12 @@ def _location(
         folder = absolute_path(path, "the workspace's path")
     elif "database" in main:
         folder = main["database"] + ".d"
-    elif all(options["type"] == "inmem" for options in backends.values()):
-        return "memory", None
+    elif not any(_is_persistent(options) for options in backends.values()):
+        return "process", None
     else:
         folder = f"{config.home_folder()}/workspaces/{identifier}"
-    if main["type"] == "inmem":
-        return f"memory:{folder}", folder
     return resolved(main.get("database", folder)), folder
+
+
+def _is_persistent(options: Mapping[str, Any]) -> bool:
+    return registries().backend(options["type"]).persistent

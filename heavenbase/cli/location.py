@@ -38,12 +38,13 @@ def check_there(workspace: str, path: str | None, backends: Mapping[str, Options
     from heaven_core.errors import WorkspaceError
     from heaven_core.names import check_identifier
     from heaven_core.placement import PRIMARY
+    from heaven_core.registry import registries
 
     check_identifier(workspace, "workspace id")
     main = backends.get(PRIMARY, {"type": "sqlite"})
-    if main["type"] == "inmem":
+    if not registries().backend(main["type"]).persistent:
         raise WorkspaceError(
-            f"workspace {workspace!r} with 'main' of type 'inmem' lives in the process that has it open, "
+            f"workspace {workspace!r} with 'main' of type {main['type']!r} lives in the process that has it open, "
             "and no other can ask it; name a stored one"
         )
     if main["type"] == "sqlite":

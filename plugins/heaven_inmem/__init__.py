@@ -11,5 +11,6 @@ PLUGIN = StoragePlugin(
     aliases=("memory",),
     api=1,
     primary=True,
+    persistent=False,
     desc="Python objects in this process; gone with the last handle. The reference for every other engine.",
 )

@@ -159,6 +159,31 @@ def test_one_place_is_one_workspace_however_it_is_written(
     assert first.core() is relative.core() is linked.core()
 
 
+def test_one_database_under_two_spellings_is_one_workspace(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+
+    def opened(text: str) -> hb.HeavenBase:
+        return hb.HeavenBase("one", backends={"main": {"type": "sqlite", "database": f"{tmp_path}/{text}"}})
+
+    with opened("real/x.db") as first, opened("real/../real/x.db") as second, opened("link/x.db") as third:
+        assert first.core() is second.core() is third.core()
+
+
+def test_one_folder_with_another_engine_is_a_conflict(tmp_path: Path) -> None:
+    with hb.HeavenBase("one", path=tmp_path), pytest.raises(WorkspaceConflict, match="with other backends"):
+        hb.HeavenBase("one", path=tmp_path, preset="debug")
+
+
+def test_a_workspace_of_engines_that_keep_nothing_has_no_folder(registered: None) -> None:
+    from heaven_inmem.engine import MemoryBackend
+
+    hb.ext.register_backend_class(MemoryBackend, "toy", persistent=False)
+
+    with hb.HeavenBase("fleeting", backends={"main": {"type": "toy"}}) as ws:
+        assert ws.folder is None
+
+
 def test_dropping_needs_the_only_handle(engine: str, open_workspace: Open) -> None:
     first, second = open_workspace(engine), open_workspace(engine)
 

@@ -974,8 +974,6 @@ NAMED = {
     ("workspace", "PRESETS", "inmem"): "a preset is a choice of engines under a short name",
     ("workspace", "PRESETS", "sqlite"): "a preset is a choice of engines under a short name",
     ("workspace", "_with_primary", "sqlite"): "a primary that nobody configured is a file of this engine",
-    ("workspace", "_location", "inmem"): "a workspace without files has no folder",
-    ("workspace", "_location", "memory"): "a workspace without files has a location all the same",
     ("sharing", "normalised", "sqlite"): "a message shows by an example how a backend is written",
     ("sharing", "_file", "inmem"): "a message says what to write where somebody wants no file",
     ("sharing", "_file", "memory"): "a file of this name is what that message is about",
