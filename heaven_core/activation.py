@@ -244,18 +244,26 @@ def ordered(identifiers: list[str]) -> list[Extension]:
         PluginError: they require each other in a circle.
     """
     found: dict[str, Extension] = {}
-    waiting = list(dict.fromkeys(identifiers))
+    waiting = [(identifier, "") for identifier in dict.fromkeys(identifiers)]
     while waiting:
-        extension = find(waiting.pop())
+        identifier, asker = waiting.pop()
+        extension = _required(identifier, asker) if asker else find(identifier)
         if extension.identifier not in found:
             found[extension.identifier] = extension
-            waiting.extend(extension.requires)
+            waiting.extend((one, extension.identifier) for one in extension.requires)
     done, left = in_order(found)
     if left:
         raise PluginError(
             f"extensions require each other in a circle: {', '.join(sorted(one.identifier for one in left))}"
         )
     return done
+
+
+def _required(identifier: str, asker: str) -> Extension:
+    try:
+        return find(identifier)
+    except UnknownPlugin as error:
+        raise UnknownPlugin(f"extension {asker!r} requires another: {error.message}", name=identifier) from error
 
 
 def in_order(found: Mapping[str, Extension]) -> tuple[list[Extension], list[Extension]]:

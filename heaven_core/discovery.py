@@ -470,7 +470,8 @@ def _misfit(ref: PluginRef, declared: object) -> PluginFailure | None:
         return _wrong_api(ref, declared.api)
     name = declared.name if isinstance(declared, StoragePlugin) else declared.identifier
     if name != ref.name:
-        return _wrong_type(ref, f"{ref.target} declares the name {shown(name)}, its entry point {shown(ref.name)}")
+        why = f"{ref.target} declares the name {shown(name)}, its entry point {shown(ref.name)}"
+        return PluginFailure(ref, "type", PluginError(why), f"tell the authors of {ref.dist}: both have to be the same")
     return None
 
 

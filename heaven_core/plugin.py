@@ -83,44 +83,60 @@ def _refused(reference: str, stage: str, why: str) -> PluginLoadError:
     return PluginLoadError(f"{shown(reference)} cannot be loaded: {why}", reference=reference, stage=stage)
 
 
-def _wrong(value: object, reason: str) -> InvalidValue:
-    return InvalidType.at(None, None, None, value, reason)
+def _wrong(value: object, reason: str, argument: str | None = None) -> InvalidValue:
+    return InvalidType.at(None, argument, None, value, reason)
 
 
-def _items(value: Iterable[object]) -> tuple[object, ...]:
+def _items(value: Iterable[object], argument: str) -> tuple[object, ...]:
     if isinstance(value, (str, bytes, type)) or not isinstance(value, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise _wrong(value, "stands where several are expected; write a tuple")
+        raise _wrong(value, "stands where several are expected; write a tuple", argument)
     return tuple(value)
 
 
-def _texts(value: Iterable[str]) -> tuple[str, ...]:
-    items = _items(value)
-    for item in items:
-        if not isinstance(item, str):
-            raise _wrong(item, "must be a str")
-    return cast("tuple[str, ...]", items)
+# The converters below are made for one argument each, so that a message can name it.
 
 
-def _identifiers(value: Iterable[str]) -> tuple[str, ...]:
-    return tuple(check_identifier(item) for item in _items(value))
+def _texts(argument: str) -> Callable[[Iterable[str]], tuple[str, ...]]:
+    def texts(value: Iterable[str]) -> tuple[str, ...]:
+        items = _items(value, argument)
+        for item in items:
+            if not isinstance(item, str):
+                raise _wrong(item, "must be a str", argument)
+        return cast("tuple[str, ...]", items)
+
+    return texts
+
+
+def _identifiers(argument: str) -> Callable[[Iterable[str]], tuple[str, ...]]:
+    def identifiers(value: Iterable[str]) -> tuple[str, ...]:
+        return tuple(check_identifier(item, f"each of {argument}") for item in _items(value, argument))
+
+    return identifiers
 
 
 def _classes(value: Iterable[type[object]]) -> tuple[type[object], ...]:
-    items = _items(value)
+    items = _items(value, "entities")
     for item in items:
         if not isinstance(item, type):
-            raise _wrong(item, "must be an entity class")
+            raise _wrong(item, "must be an entity class", "entities")
     return cast("tuple[type[object], ...]", items)
 
 
-def _frozen_mapping(value: Mapping[str, object]) -> Mapping[str, object]:
-    return MappingProxyType(dict(value))
+def _json_mapping(value: Mapping[str, object]) -> Mapping[str, object]:
+    """A read-only copy; it has to be JSON, since the MetaSchema shows it."""
+    from json import dumps
+
+    try:
+        dumps(_plain(value), allow_nan=False)
+        return MappingProxyType(dict(value))
+    except (TypeError, ValueError, RecursionError):
+        raise _wrong(value, "must be a mapping of JSON data", "meta") from None
 
 
-def _frozen_references(value: Mapping[str, str]) -> Mapping[str, str]:
+def _references(value: Mapping[str, str]) -> Mapping[str, str]:
     for item in value.values():
         if not isinstance(item, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # authors may not type-check
-            raise _wrong(item, "must be a 'module:attribute' string")
+            raise _wrong(item, "must be a 'module:attribute' string", "runners")
     return MappingProxyType(dict(value))
 
 
@@ -157,8 +173,8 @@ class StoragePlugin:
     backend: str | Callable[..., object] = field(kw_only=True)
     handlers: str | None = field(kw_only=True, default=None)
     api: int = field(kw_only=True, converter=_api)
-    aliases: tuple[str, ...] = field(kw_only=True, default=(), converter=_identifiers)
-    requires: tuple[str, ...] = field(kw_only=True, default=(), converter=_texts)
+    aliases: tuple[str, ...] = field(kw_only=True, default=(), converter=_identifiers("aliases"))
+    requires: tuple[str, ...] = field(kw_only=True, default=(), converter=_texts("requires"))
     extra: str | None = field(kw_only=True, default=None)
     primary: bool = field(kw_only=True, default=False)
     persistent: bool = field(kw_only=True, default=True)
@@ -244,8 +260,8 @@ class ExtensionSpec:
     version: str = field(kw_only=True, default="0")
     entities: tuple[type[object], ...] = field(kw_only=True, default=(), converter=_classes)
     required: bool = field(kw_only=True, default=False)
-    tags: tuple[str, ...] = field(kw_only=True, default=(), converter=_texts)
-    meta: Mapping[str, object] = field(kw_only=True, default=_EMPTY, converter=_frozen_mapping, hash=False)
+    tags: tuple[str, ...] = field(kw_only=True, default=(), converter=_texts("tags"))
+    meta: Mapping[str, object] = field(kw_only=True, default=_EMPTY, converter=_json_mapping, hash=False)
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON, with the entities as their identifiers; the caller owns it."""
@@ -279,10 +295,10 @@ class Extension:
 
     spec: ExtensionSpec = field(validator=_check_spec)
     api: int = field(kw_only=True, default=API, converter=_api)
-    requires: tuple[str, ...] = field(kw_only=True, default=(), converter=_identifiers)
-    after: tuple[str, ...] = field(kw_only=True, default=(), converter=_identifiers)
+    requires: tuple[str, ...] = field(kw_only=True, default=(), converter=_identifiers("requires"))
+    after: tuple[str, ...] = field(kw_only=True, default=(), converter=_identifiers("after"))
     plugin: object = field(kw_only=True, default=None)
-    runners: Mapping[str, str] = field(kw_only=True, default=_EMPTY, converter=_frozen_references)
+    runners: Mapping[str, str] = field(kw_only=True, default=_EMPTY, converter=_references)
 
     @property
     def identifier(self) -> str:

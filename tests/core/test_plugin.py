@@ -406,3 +406,18 @@ def test_a_hook_class_is_not_imported_by_the_declaration(modules: Path) -> None:
     Extension(ExtensionSpec("audit"), plugin="audit_hooks:Hooks")
 
     assert "audit_hooks" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"tags": "audit"}, "tags: 'audit' stands where several are expected"),
+        ({"entities": ["doc"]}, "entities: 'doc' must be an entity class"),
+        ({"meta": {"icon": object()}}, r"meta: .* must be a mapping of JSON data"),
+        ({"meta": 5}, "meta: 5 must be a mapping of JSON data"),
+    ],
+    ids=["one text", "a name for a class", "no JSON", "no mapping"],
+)
+def test_a_mistake_in_a_spec_names_the_argument(said: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidType, match=message):
+        ExtensionSpec("audit", **said)
