@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from heaven_core.query import Query
 
 _KEY = Identifier()
+_run: Any = None
+_Query: Any = None
 
 
 class Writer:
@@ -265,10 +267,11 @@ class Access(ABC):
 
     def query(self, entity: Any) -> Query:
         """A query over the rows of an entity."""
-        from heaven_core.query import Query
-
+        global _Query  # as `_run`
+        if _Query is None:
+            from heaven_core.query import Query as _Query
         core = self.core()
-        query = Query(self, core.stored(entity).schema)
+        query: Query = _Query(self, core.stored(entity).schema)
         query.limits_ = core.limits
         return query
 
@@ -293,9 +296,10 @@ class Access(ABC):
 
     def run_query(self, query: Query) -> ResultFrame:
         """The answer to a query of this handle."""
-        from heaven_core.plan import run
-
-        return run(self.core().stored(query.schema.id), query, self._reading())
+        global _run  # the planner is imported once, by the first query
+        if _run is None:
+            from heaven_core.plan import run as _run
+        return _run(self.core().stored(query.schema.id), query, self._reading())
 
     # finding -----------------------------------------------------------------------------------------------------
 
