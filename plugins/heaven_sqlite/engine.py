@@ -601,7 +601,7 @@ class _Inexact(Exception):  # nothing is wrong: the groups are asked for once mo
 def _group(connection: Connection, request: Scan, group: Grouping) -> Rows:
     """Grouped in SQLite; what it cannot sum is summed in Python, by aggregates of ours."""
     try:
-        if group.having is None and not statements.is_ordered_by_float_sum(request, group):
+        if statements.is_whole_group_query(request, group):
             return _whole_groups(connection, request, group)
         return _finished_groups(connection, request, group, exact_sums=False)
     except _Inexact:

@@ -370,10 +370,16 @@ def is_float_sum(aggregate: Aggregate) -> bool:
     return aggregate.op in {"sum", "avg"} and field is not None and field.dtype.kind == "float"
 
 
-def is_ordered_by_float_sum(request: Scan, group: Grouping) -> bool:
-    """Whether an infinity in one group may stand for a number, so that the order of all may be wrong."""
+def is_whole_group_query(request: Scan, group: Grouping) -> bool:
+    """Whether SQLite alone answers: not where it would hide something.
+
+    An infinity in one group may stand for a number, so that the order of all is wrong. A sum that
+    does not fit is an error even in a group that the limit cuts off, where SQLite does not look.
+    """
     sums = {alias for alias, aggregate, _ in group.aggregates if is_float_sum(aggregate)}
-    return any(one.name in sums for one in request.order)
+    if group.having is not None or any(one.name in sums for one in request.order):
+        return False
+    return request.limit is None or all(aggregate.op != "sum" for _, aggregate, _ in group.aggregates)
 
 
 def _group_order(request: Scan, group: Grouping) -> str:

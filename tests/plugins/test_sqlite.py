@@ -657,6 +657,22 @@ def test_no_message_holds_sql_or_values(full: hb.HeavenBase, caplog: pytest.LogC
 # -- values at the edge ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("limit", [0, 1, None])
+def test_a_sum_that_does_not_fit_is_refused_even_in_a_group_that_the_limit_cuts_off(
+    ws: hb.HeavenBase, limit: int | None
+) -> None:
+    class Account(hb.Entity):
+        owner = hb.field(hb.ShortText)
+        amount = hb.field(hb.Integer).index()
+
+    ws.register(Account)
+    ws.upsert_many(Account, [{"owner": "a", "amount": 1}, *({"owner": "b", "amount": 2**62} for _ in range(2))])
+    query = ws.query(Account).group_by("owner").aggregate(total=Account.amount.sum()).order_by("owner").limit(limit)
+
+    with pytest.raises(QueryError, match="does not fit"):
+        query.execute()
+
+
 def test_sums_that_pass_64_bits_on_the_way_are_exact_and_at_the_end_refused(ws: hb.HeavenBase) -> None:
     ws.upsert_many(Doc, [{"plain": INT_MAX}, {"plain": INT_MAX}, {"plain": -INT_MAX}])
     total = ws.query(Doc).aggregate(total=Doc.plain.sum())
