@@ -50,6 +50,15 @@ class ResultFrame:
             return None
         return [row[-1] for row in self._rows.tuples]
 
+    @property
+    def rank(self) -> str | None:
+        """What `scores` are: ``_score`` or ``_distance``; None for unranked answers."""
+        return None if self.scores is None else self._rows.names[-1]
+
+    def head(self, count: int = 10) -> ResultFrame:
+        """The first rows as an answer of their own."""
+        return ResultFrame(self._rows._replace(tuples=self._rows.tuples[: max(count, 0)]), self._dtypes)
+
     def rows(self) -> list[dict[str, Any]]:
         """One plain dict per row; the caller may change them."""
         rows = self._rows
@@ -136,5 +145,18 @@ class ResultFrame:
         return iter(self.rows())
 
     def __repr__(self) -> str:
-        count = len(self)
-        return f"<ResultFrame of {count} row{'' if count == 1 else 's'}: {', '.join(self.columns)}>"
+        """A table of the first rows, as wide as the terminal."""
+        from shutil import get_terminal_size
+
+        from heaven_core.show import as_text
+
+        try:
+            return as_text(self, get_terminal_size().columns)
+        except HeavenError as error:  # damaged values: printing an answer must not raise
+            return f"<ResultFrame of {len(self)} rows: {', '.join(self.columns)}; {error}>"
+
+    def _repr_html_(self) -> str:
+        """A table of the first rows, for notebooks."""
+        from heaven_core.show import as_html
+
+        return as_html(self)

@@ -98,8 +98,10 @@ FRAME = """
     column(name: str) -> list[Any]
     columns: tuple[str, ...]
     dtypes: Mapping[str, LogicalType[Any]]
+    head(count: int = 10) -> ResultFrame
     ids: list[str]
     iter_batches(size: int = 1000) -> Iterator[list[dict[str, Any]]]
+    rank: str | None
     rows() -> list[dict[str, Any]]
     scalar() -> Any
     scores: list[float] | None

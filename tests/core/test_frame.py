@@ -153,14 +153,6 @@ def test_scores_stand_beside_the_rows(ws: hb.HeavenBase) -> None:
     assert ws.query(Every).execute().scores is None
 
 
-def test_an_answer_shows_its_size_and_columns(ws: hb.HeavenBase) -> None:
-    ws.register(Every)
-    ws.upsert(Every, FULL)
-
-    assert repr(ws.query(Every).select("day").execute()) == "<ResultFrame of 1 row: object_id, day>"
-    assert repr(ws.query(Every).select("day").limit(0).execute()) == "<ResultFrame of 0 rows: object_id, day>"
-
-
 def test_columns_have_the_types_of_their_fields(ws: hb.HeavenBase) -> None:
     ws.register(Every)
     ws.upsert(Every, FULL)
