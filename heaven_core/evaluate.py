@@ -251,6 +251,22 @@ def nearest(rows: Sequence[Row], near: Near) -> tuple[list[Row], list[float]]:
     return [present[position] for position, _ in found], [distance for _, distance in found]
 
 
+RANK_OFFSET = 60
+"""How little the very first places count beyond the next ones; the constant of the method's authors."""
+
+
+def fused(lists: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Reciprocal rank fusion (Cormack, Clarke and Büttcher, 2009): the score of each id that is in a list.
+
+    An id has ``1 / (60 + its place)`` from each list that it is in, places from 1.
+    """
+    scores: dict[str, float] = {}
+    for ids in lists:
+        for place, one in enumerate(ids, 1):
+            scores[one] = scores.get(one, 0.0) + 1 / (RANK_OFFSET + place)
+    return scores
+
+
 K1, B = 1.2, 0.75
 
 

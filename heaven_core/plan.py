@@ -35,7 +35,7 @@ from heaven_core.handlers import (
 )
 from heaven_core.ops import reducer
 from heaven_core.plugin import describe
-from heaven_core.query import Query, aggregate_type, check_parts, text_fields
+from heaven_core.query import Query, aggregate_type, check_parts, of_ids, ranked_parts, text_fields
 from heaven_core.schema import FieldSchema
 from heaven_core.stored import Resolved, StoredEntity
 from heaven_core.types import Float, LogicalType
@@ -163,6 +163,8 @@ class Planner:
     def run(self) -> Rows:
         """The rows of the answer."""
         query = self.query
+        if query.near_ is not None and query.search_ is not None:
+            return self._fused()
         if self.stored.derive is not None:
             return self._derived()
         where = self.where(query.filter)
@@ -257,6 +259,28 @@ class Planner:
             return self._answered(self._scan(where, near=near))
         self.steps.append(self._python_step("near", spec.field, "exact matrix in Python: the engine has no vectors"))
         return self._ranked_in_python(where, (spec.field.name,), lambda rows: evaluate.nearest(rows, near), "_distance")
+
+    def _fused(self) -> Rows:
+        """The best rows by nearness and by words, one order made of both by reciprocal rank fusion."""
+        query = self.query
+        lists = [[row[0] for row in self._sub(part).tuples] for part in ranked_parts(query)]
+        self.steps.append({"step": "fuse", "field": None, "backend": "python", "mode": "python"})
+        if self.dry:
+            return Rows((), (), [])
+        scores = evaluate.fused(lists)
+        found = self._sub(of_ids(query, list(scores)), quiet=True)
+        tuples = [(*row, scores[row[0]]) for row in found.tuples]
+        if not query.order:
+            tuples.sort(key=lambda row: (-row[-1], row[0]))
+        stop = None if query.limit_ is None else query.offset_ + query.limit_
+        return Rows((*found.names, "_score"), (*found.decoders, None), tuples[query.offset_ : stop])
+
+    def _sub(self, query: Query, *, quiet: bool = False) -> Rows:
+        planner = Planner(self.stored, query, self.tx, dry=self.dry)
+        planner.in_python, planner.explaining = self.in_python, self.explaining
+        rows = planner.run()
+        self.steps += [] if quiet else planner.steps
+        return rows
 
     def _search(self, where: Where | None) -> Rows:
         from heaven_core.text import tokens

@@ -442,6 +442,23 @@ def text_fields(schema: EntitySchema) -> list[FieldSchema]:
     return [field for field in schema.fields if "fulltext" in field.dtype.traits]
 
 
+def ranked_parts(query: Query) -> list[Query]:
+    """The two questions that a query with `near` and `search` puts: the ids of its best rows by either."""
+    assert query.near_ is not None
+    parts = [query.select("object_id").limit(query.near_.top_k) for _ in range(2)]
+    for part in parts:
+        part.order, part.offset_ = (), 0
+    parts[0].search_ = parts[1].near_ = None
+    return parts
+
+
+def of_ids(query: Query, ids: Sequence[str]) -> Query:
+    """The query's columns and order for these rows, whatever else it asks."""
+    part = Query(query.source, query.schema).where({"object_id": {"$in": list(ids)}})
+    part.selected, part.order, part.limits_ = query.selected, query.order, query.limits_
+    return part
+
+
 def groups_schema(query: Query) -> EntitySchema:
     """The group keys and aggregates of a query as the fields of a schema, for conditions on them."""
     fields = [query.schema.field(name) for name in query.group]
@@ -476,8 +493,6 @@ def check_parts(query: Query) -> None:
         raise QueryError(
             "a grouped query has no near, search or select; filter with where, and name keys and aggregates"
         )
-    if query.near_ and query.search_:
-        raise QueryError("near and search cannot be combined in one query in this version")
     known = [*query.group, *(alias for alias, _ in query.aggregates)] if grouped else query.schema.names
     for one in query.order:
         if one.name not in known:

@@ -205,6 +205,68 @@ def test_search_looks_into_the_fields_that_a_profile_indexed(open_workspace: Any
     assert ws.query(Note).search("pear", ["other"]).execute().ids == ["b"]
 
 
+# -- near and search together ----------------------------------------------------------------------------------------
+
+
+class Place(hb.Entity):
+    words = hb.field(hb.ShortText).store(strategy=hb.InvertedIndex)
+    at = hb.field(hb.Vector[2])
+    n = hb.field(hb.Integer)
+
+
+@pytest.fixture
+def places(open_workspace: Any, engine: str) -> hb.HeavenBase:
+    ws = open_workspace(engine)
+    ws.register(Place)
+    words = {"a": "wind", "b": "sea", "c": "wind sea", "d": "sand", "e": "wind wind"}
+    ws.upsert_many(
+        Place, [{"object_id": key, "words": text, "at": [1, n], "n": n} for n, (key, text) in enumerate(words.items())]
+    )
+    return ws
+
+
+def test_near_and_search_together_are_fused_by_rank(places: hb.HeavenBase) -> None:
+    query = places.query(Place).near("at", [1, 0], top_k=2).search("wind").select("n")
+    near, found = (
+        places.query(Place).near("at", [1, 0], top_k=2).execute().ids,
+        places.query(Place).search("wind").limit(2).execute().ids,
+    )
+    expected = {key: sum(1 / (61 + ids.index(key)) for ids in (near, found) if key in ids) for key in {*near, *found}}
+
+    frame = query.execute()
+
+    assert near == ["a", "b"]
+    assert frame.ids == sorted(expected, key=lambda key: (-expected[key], key))
+    assert frame.scores == [expected[key] for key in frame.ids]
+    assert (frame.columns, frame.rank) == (("object_id", "n"), "_score")
+    assert places.query_json(Place, query.to_dict()) == query
+
+
+def test_a_fused_answer_keeps_to_filter_order_limit_and_offset(places: hb.HeavenBase) -> None:
+    query = places.query(Place).near("at", [1, 0], top_k=4).search("wind sea")
+    ids = query.execute().ids
+
+    assert query.offset(1).limit(2).execute().ids == ids[1:3]
+    assert query.order_by("-n").execute().ids == sorted(ids, reverse=True)
+    assert query.order_by("-n").limit(2).execute().ids == sorted(ids, reverse=True)[:2]
+    assert set(query.where(Place.n > 1).execute().ids) == {"c", "d", "e"}
+    assert query.count() == len(ids)
+
+
+def test_words_that_nothing_has_leave_the_nearest(places: hb.HeavenBase) -> None:
+    query = places.query(Place).near("at", [1, 0], top_k=2)
+
+    assert query.search("nothing").execute().ids == ["a", "b"]
+    assert query.search("...").execute().ids == ["a", "b"]
+
+
+def test_explaining_a_fused_query_shows_both_ways_and_reads_nothing(places: hb.HeavenBase) -> None:
+    said = places.query(Place).near("at", [1, 0]).search("wind").explain()
+
+    assert [step["step"] for step in said.steps] == ["near", "search", "fuse"]
+    assert said.rows is None
+
+
 @pytest.mark.parametrize("late", [False, True], ids=["compiling", "looking at a row"])
 def test_a_handler_that_raises_is_named(open_workspace: Any, registered: None, late: bool) -> None:
     def broken(field: Any, value: Any, ctx: Any) -> QueryFragment:

@@ -351,7 +351,6 @@ def test_a_spec_that_is_too_deep_is_refused_before_it_is_looked_at() -> None:
     [
         (query().group_by("n").select("n"), QueryError, "a grouped query has no near, search or select"),
         (query().aggregate(a="count").search("x"), QueryError, "a grouped query has no near, search or select"),
-        (query().near("place", [1, 0]).search("x"), QueryError, "near and search cannot be combined"),
         (query().order_by("m"), UnknownField, "cannot order by 'm': no such field"),
         (
             query().group_by("n").order_by("title"),
