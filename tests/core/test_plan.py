@@ -173,7 +173,8 @@ def test_a_handler_that_gives_no_fragment_is_named(docs: hb.HeavenBase, engine: 
         docs.query(Doc).where(Doc.kind.contains("x")).execute()
 
 
-def test_explaining_waits_only_a_moment_for_an_estimate(open_workspace: Any) -> None:
+def test_explaining_waits_only_a_moment_for_an_estimate(open_workspace: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heaven_core.plan.ESTIMATE_S", 0.002)
     ws = open_workspace("sqlite")
     ws.register(Doc)
     ws.upsert_many(Doc, [{"kind": f"{'ab' * 60}{number}", "n": number} for number in range(30_000)])
@@ -184,6 +185,7 @@ def test_explaining_waits_only_a_moment_for_an_estimate(open_workspace: Any) -> 
 
     assert scan["estimate"] is None
     assert time.process_time() - began < 0.5
+    monkeypatch.undo()
     assert ws.query(Doc).where(Doc.n < 5).explain().steps[-1]["estimate"] == 5
 
 
