@@ -121,11 +121,11 @@ class SqliteTransaction:
             if self.text_rules not in (None, MIXED_RULES) and self.text_rules != index_version():
                 self.note_text_rules(MIXED_RULES)
         except BaseException as error:
-            try:
+            # Under the lock, or closing comes in between; what it raises says less than the error at hand.
+            with suppress(sqlite3.Error), self._connection.lock:
                 if self._connection.in_transaction:
                     self._connection.execute("rollback")
-            finally:
-                backend.release_writer()
+            backend.release_writer()
             if isinstance(error, sqlite3.Error):
                 raise backend.typed(error) from error
             raise
