@@ -112,7 +112,11 @@ class Clock:
 
 def deadline_exceeded() -> DeadlineExceeded:
     """The error of a query that ran too long."""
-    return DeadlineExceeded("the query passed its deadline and was stopped; narrow it, or pass .limits(deadline=...)")
+    return DeadlineExceeded(f"the query passed its deadline and was stopped; narrow it, or {_raise_bound('deadline')}")
+
+
+def _raise_bound(name: str) -> str:
+    return f"raise the bound {name} (limits() on the query, or HEAVENBASE_QUERY_{name.upper()})"
 
 
 def select(rows: Iterable[Row], test: RowTest | None, clock: Clock) -> list[Row]:
@@ -194,7 +198,7 @@ def check_rows(count: int, limits: Limits) -> None:
     """Refuse a result of more rows than the cap."""
     if limits.max_rows is not None and count > limits.max_rows:
         raise ResultTooLarge(
-            f"the result has more than {limits.max_rows} rows; add .limit(...), or raise .limits(max_rows=...)"
+            f"the result has more than {limits.max_rows} rows; ask with a limit, or {_raise_bound('max_rows')}"
         )
 
 
@@ -229,8 +233,8 @@ def _size(value: Any) -> int:
 def too_many_bytes(limits: Limits) -> ResultTooLarge:
     """The error of a result that is too large."""
     return ResultTooLarge(
-        f"the result passes {limits.max_bytes} bytes; select fewer fields, add .limit(...), "
-        "or raise .limits(max_bytes=...)"
+        f"the result passes {limits.max_bytes} bytes; select fewer fields, ask with a limit, "
+        f"or {_raise_bound('max_bytes')}"
     )
 
 

@@ -197,7 +197,8 @@ def _unsupported(field: FieldSchema, op: Op) -> UnsupportedOp:
 
     has = sorted(one.name for one in registries().ops() if one.kind == op.kind == "filter" and one.serves(field.dtype))
     if op.kind != "filter":
-        return UnsupportedOp(f"{op.name} is no filter; use query.{'near' if op.kind == 'rank' else 'aggregate'}(...)")
+        part = "near" if op.kind == "rank" else "aggregate"
+        return UnsupportedOp(f"{op.name} is no filter; it stands beside the filter, in the query's {part!r}")
     return UnsupportedOp(
         f"{field.entity}.{field.name} is {field.dtype!r}, which has no {op.name!r}; it has: {', '.join(has)}"
     )
@@ -270,40 +271,18 @@ class _Reference:
     __slots__ = ()
     field: FieldSchema
 
-    def __iter__(self) -> NoReturn:
-        raise InvalidType(
-            f"{self.field.entity}.{self.field.name} stands for a field and has no items; "
-            "its values are in an answer: query.execute().column(...)"
-        )
-
-    def __contains__(self, item: object) -> NoReturn:
-        raise InvalidType(
-            f"{self.field.entity}.{self.field.name} stands for a field and cannot be asked with 'in'; "
-            "write a condition such as .in_([...]), .contains(...) or .array_contains(...)"
-        )
-
-
-class FieldRef(_Reference, Generic[T_co]):
-    """A field as it stands in a query: `Doc.title`. Its methods make conditions and aggregates."""
-
-    __slots__ = ("field",)
-
-    def __init__(self, field: FieldSchema) -> None:
-        self.field = field
-
-    @property
-    def field_name(self) -> str:
-        """The field's name."""
-        return self.field.name
-
     def _is(self, op: str, argument: Any) -> Predicate:
-        return predicate(self.field, op, argument)
+        """The condition that `op` holds here. Each kind of reference has its own."""
+        raise NotImplementedError
 
     def __eq__(self, other: Any) -> Predicate:  # type: ignore[override]  # a condition, as in every query language
         return self._is("eq", other)
 
     def __ne__(self, other: Any) -> Predicate:  # type: ignore[override]
         return self._is("ne", other)
+
+    def __hash__(self) -> int:
+        return hash((self.field.entity, self.field.name))
 
     def __lt__(self, other: Any) -> Predicate:
         return self._is("lt", other)
@@ -316,14 +295,6 @@ class FieldRef(_Reference, Generic[T_co]):
 
     def __ge__(self, other: Any) -> Predicate:
         return self._is("gte", other)
-
-    def __hash__(self) -> int:
-        return hash((self.field.entity, self.field.name))
-
-    def __bool__(self) -> NoReturn:
-        raise QueryError(
-            f"{self.field.entity}.{self.field.name} has no truth value in a query; compare it with something"
-        )
 
     def eq(self, value: Any) -> Predicate:
         """The field equals `value`; None means it has none."""
@@ -361,18 +332,6 @@ class FieldRef(_Reference, Generic[T_co]):
         """The field has no value; with False: it has one."""
         return self._is("is_null", flag)
 
-    def match(self, query: str) -> Predicate:
-        """The text holds every word of `query`, whatever the case and the accents."""
-        return self._is("match", query)
-
-    def like(self, pattern: str) -> Predicate:
-        r"""The text fits `pattern`: `%` any run, `_` one character, backslash escapes."""
-        return self._is("like", pattern)
-
-    def ilike(self, pattern: str) -> Predicate:
-        """As `like`, whatever the case."""
-        return self._is("ilike", pattern)
-
     def contains(self, text: str) -> Predicate:
         """The text holds `text`."""
         return self._is("contains", text)
@@ -384,6 +343,52 @@ class FieldRef(_Reference, Generic[T_co]):
     def ends_with(self, text: str) -> Predicate:
         """The text ends with `text`."""
         return self._is("ends_with", text)
+
+    def __iter__(self) -> NoReturn:
+        raise InvalidType(
+            f"{self.field.entity}.{self.field.name} stands for a field and has no items; "
+            "its values are in an answer: query.execute().column(...)"
+        )
+
+    def __contains__(self, item: object) -> NoReturn:
+        raise InvalidType(
+            f"{self.field.entity}.{self.field.name} stands for a field and cannot be asked with 'in'; "
+            "write a condition such as .in_([...]), .contains(...) or .array_contains(...)"
+        )
+
+
+class FieldRef(_Reference, Generic[T_co]):
+    """A field as it stands in a query: `Doc.title`. Its methods make conditions and aggregates."""
+
+    __slots__ = ("field",)
+
+    def __init__(self, field: FieldSchema) -> None:
+        self.field = field
+
+    @property
+    def field_name(self) -> str:
+        """The field's name."""
+        return self.field.name
+
+    def _is(self, op: str, argument: Any) -> Predicate:
+        return predicate(self.field, op, argument)
+
+    def __bool__(self) -> NoReturn:
+        raise QueryError(
+            f"{self.field.entity}.{self.field.name} has no truth value in a query; compare it with something"
+        )
+
+    def match(self, query: str) -> Predicate:
+        """The text holds every word of `query`, whatever the case and the accents."""
+        return self._is("match", query)
+
+    def like(self, pattern: str) -> Predicate:
+        r"""The text fits `pattern`: `%` any run, `_` one character, backslash escapes."""
+        return self._is("like", pattern)
+
+    def ilike(self, pattern: str) -> Predicate:
+        """As `like`, whatever the case."""
+        return self._is("ilike", pattern)
 
     def regex(self, pattern: str) -> Predicate:
         """The RE2 expression `pattern` is found somewhere in the text."""
@@ -489,51 +494,6 @@ class JsonRef(_Reference):
 
     def _is(self, op: str, argument: Any) -> Predicate:
         return predicate(self.field, "get", {"path": list(self.path), f"${op}": argument})
-
-    def __eq__(self, other: Any) -> Predicate:  # type: ignore[override]
-        return self._is("eq", other)
-
-    def __ne__(self, other: Any) -> Predicate:  # type: ignore[override]
-        return self._is("ne", other)
-
-    def __lt__(self, other: Any) -> Predicate:
-        return self._is("lt", other)
-
-    def __le__(self, other: Any) -> Predicate:
-        return self._is("lte", other)
-
-    def __gt__(self, other: Any) -> Predicate:
-        return self._is("gt", other)
-
-    def __ge__(self, other: Any) -> Predicate:
-        return self._is("gte", other)
-
-    def __hash__(self) -> int:
-        return hash((self.field.entity, self.field.name, self.path))
-
-    def in_(self, values: Any) -> Predicate:
-        """What lies there equals one of `values`."""
-        return self._is("in", values)
-
-    def between(self, low: Any, high: Any) -> Predicate:
-        """What lies there is between two bounds of its type."""
-        return self._is("between", [low, high])
-
-    def is_null(self, flag: bool = True) -> Predicate:
-        """Nothing lies there, or null does."""
-        return self._is("is_null", flag)
-
-    def contains(self, text: str) -> Predicate:
-        """A text lies there that holds `text`."""
-        return self._is("contains", text)
-
-    def starts_with(self, text: str) -> Predicate:
-        """A text lies there that begins with `text`."""
-        return self._is("starts_with", text)
-
-    def ends_with(self, text: str) -> Predicate:
-        """A text lies there that ends with `text`."""
-        return self._is("ends_with", text)
 
 
 # -- JSON filters --------------------------------------------------------------------------------------------------

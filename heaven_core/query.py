@@ -490,9 +490,7 @@ def check_parts(query: Query) -> None:
     """
     grouped = bool(query.group or query.aggregates)
     if grouped and (query.near_ or query.search_ or query.selected):
-        raise QueryError(
-            "a grouped query has no near, search or select; filter with where, and name keys and aggregates"
-        )
+        raise QueryError("a grouped query has no near, search or select; filter the rows, and name keys and aggregates")
     known = [*query.group, *(alias for alias, _ in query.aggregates)] if grouped else query.schema.names
     for one in query.order:
         if one.name not in known:

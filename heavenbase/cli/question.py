@@ -7,7 +7,6 @@ is there (`heavenbase.cli.location`), and what is done with the answer.
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -42,19 +41,6 @@ _OPTIONS = (
     click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most N rows."),
     click.option("--count", "counts", is_flag=True, help="Only how many rows there are."),
 )
-
-
-def _variable(found: re.Match[str]) -> str:
-    return f"raise HEAVENBASE_QUERY_{found[1].upper()}"
-
-
-_IN_PYTHON: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...] = (
-    (r"\bquery\.(\w+)\(\.\.\.\)", r"the '\1' key of --spec"),
-    (r"\.limit\(\.\.\.\)", "--limit"),
-    (r"(?:pass|raise) \.limits\((\w+)=\.\.\.\)", _variable),
-    (r"\bfilter with where\b", "filter with --filter"),
-)
-"""How the kernel's advice is written, and how it is for a shell."""
 
 
 def asks(command: Command) -> Command:
@@ -108,26 +94,14 @@ class Question(NamedTuple):
             WorkspaceError: there is no such workspace.
             HeavenError: it cannot be opened, or the question cannot be asked.
         """
-        from heaven_core.errors import HeavenError
         from heaven_core.workspace import HeavenBase
         from heavenbase.cli.location import check_backends, check_there
 
         spec = self.to_spec()
         backends = None if self.backends is None else check_backends(read_json("--backends", self.backends))
         check_there(self.workspace, self.path, backends or {})
-        try:
-            with HeavenBase(self.workspace, path=self.path, backends=backends) as workspace:
-                yield workspace.query_json(self.entity, spec)
-        except HeavenError as error:
-            error.message = for_a_shell(error.message)
-            raise
-
-
-def for_a_shell(advice: str) -> str:
-    """A message whose advice to write Python says what to give `hb` instead."""
-    for python, instead in _IN_PYTHON:
-        advice = re.sub(python, instead, advice)
-    return advice
+        with HeavenBase(self.workspace, path=self.path, backends=backends) as workspace:
+            yield workspace.query_json(self.entity, spec)
 
 
 def read_json(option: str, text: str) -> Any:

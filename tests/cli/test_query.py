@@ -415,21 +415,39 @@ def test_a_closed_stdin_is_one_line(library: str) -> None:
 @pytest.mark.parametrize(
     ("options", "advice"),
     [
-        (["--filter", '{"place": {"$near": [1, 0]}}'], "near is no filter; use the 'near' key of --spec"),
-        (["--filter", '{"year": {"$count": {}}}'], "count is no filter; use the 'aggregate' key of --spec"),
-        (["--spec", '{"group_by": ["year"], "select": ["year"]}'], "filter with --filter, and name keys"),
+        (
+            ["--filter", '{"place": {"$near": [1, 0]}}'],
+            "it stands beside the filter, in the query's 'near'",
+        ),
+        (
+            ["--filter", '{"year": {"$count": {}}}'],
+            "beside the filter, in the query's 'aggregate'",
+        ),
+        (["--spec", '{"group_by": ["year"], "select": ["year"]}'], "filter the rows, and name keys"),
     ],
 )
-def test_an_advice_is_for_a_shell(options: list[str], advice: str, invoke: Callable[..., Result], library: str) -> None:
+def test_advice_holds_in_a_shell(options: list[str], advice: str, invoke: Callable[..., Result], library: str) -> None:
     assert advice in _refusal(invoke("query", library, "book", *options))
 
 
 @pytest.mark.parametrize(
     ("setting", "bound", "advice"),
     [
-        ("HEAVENBASE_QUERY_MAX_ROWS", "1", "add --limit, or raise HEAVENBASE_QUERY_MAX_ROWS"),
-        ("HEAVENBASE_QUERY_MAX_BYTES", "1", "add --limit, or raise HEAVENBASE_QUERY_MAX_BYTES"),
-        ("HEAVENBASE_QUERY_DEADLINE", "1e-9", "narrow it, or raise HEAVENBASE_QUERY_DEADLINE"),
+        (
+            "HEAVENBASE_QUERY_MAX_ROWS",
+            "1",
+            "ask with a limit, or raise the bound max_rows (",
+        ),
+        (
+            "HEAVENBASE_QUERY_MAX_BYTES",
+            "1",
+            "or raise the bound max_bytes (",
+        ),
+        (
+            "HEAVENBASE_QUERY_DEADLINE",
+            "1e-9",
+            "narrow it, or raise the bound deadline (",
+        ),
     ],
 )
 def test_a_bound_is_raised_by_its_variable(
@@ -439,6 +457,7 @@ def test_a_bound_is_raised_by_its_variable(
 
     assert (ran.code, ran.out) == (2, "")
     assert advice in ran.err
+    assert setting in ran.err
 
 
 def test_a_file_that_is_no_database_is_one_line(invoke: Callable[..., Result], tmp_path: Path) -> None:

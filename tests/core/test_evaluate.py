@@ -219,7 +219,7 @@ def test_groups_are_chosen_ordered_and_cut() -> None:
 
 def test_too_many_rows_are_refused_and_as_many_as_allowed_are_not() -> None:
     assert len(_ids(Scan(LAYOUT, limits=Limits(None, 4, None)))) == 4
-    with pytest.raises(ResultTooLarge, match=r"the result has more than 3 rows; add \.limit"):
+    with pytest.raises(ResultTooLarge, match=r"the result has more than 3 rows; ask with a limit"):
         scan(Scan(LAYOUT, limits=Limits(None, 3, None)), ROWS)
     with pytest.raises(ResultTooLarge):
         scan(Scan(LAYOUT, group=_grouping(("n",)), limits=Limits(None, 2, None)), ROWS)
