@@ -502,6 +502,10 @@ def register_type(cls: type[LogicalType[Any]], *, replace: bool = False) -> Regi
     if not (isinstance(cls, type) and issubclass(cls, LogicalType) and cls.__dict__.get("identifier")):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SchemaError("a logical type is a subclass of LogicalType with an identifier of its own")
     check_identifier(cls.identifier, "logical type identifier")
+    if cls.check is LogicalType.check or not cls.kind:
+        raise SchemaError(
+            f"logical type {cls.identifier!r} has no check of its own; extend the nearest built-in type, such as ShortText"
+        )
     layer, identifier = _REGISTRIES.process, cls.identifier
     is_builtin = identifier in known_types() and identifier not in layer.items["type"]
     if is_builtin and not replace and known_types()[identifier] is not cls:

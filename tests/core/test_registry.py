@@ -12,7 +12,7 @@ from heaven_core.ops import Op
 from heaven_core.plugin import Extension, ExtensionSpec, StoragePlugin
 from heaven_core.registry import Layer, Registries, handler, handler_list, register_type, registries, same_source
 from heaven_core.strategies import InvertedIndex, Strategy, SuffixIndex
-from heaven_core.types import Integer, ShortText
+from heaven_core.types import Integer, LogicalType, ShortText
 
 pytestmark = pytest.mark.unit
 
@@ -324,8 +324,13 @@ def test_a_type_needs_an_identifier_that_is_not_taken(registered: None) -> None:
     class Taken(ShortText):
         identifier = "integer"
 
+    class Unchecked(LogicalType[str]):
+        identifier, kind = "unchecked", "text"
+
     with pytest.raises(SchemaError, match="a subclass of LogicalType with an identifier of its own"):
         register_type(Nameless)
+    with pytest.raises(SchemaError, match="'unchecked' has no check of its own; extend the nearest built-in type"):
+        register_type(Unchecked)
     with pytest.raises(RegistrationConflict, match="logical type 'integer' is built in"):
         register_type(Taken)
     with register_type(Taken, replace=True):
