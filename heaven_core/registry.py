@@ -502,9 +502,10 @@ def register_type(cls: type[LogicalType[Any]], *, replace: bool = False) -> Regi
     if not (isinstance(cls, type) and issubclass(cls, LogicalType) and cls.__dict__.get("identifier")):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise SchemaError("a logical type is a subclass of LogicalType with an identifier of its own")
     check_identifier(cls.identifier, "logical type identifier")
-    if cls.check is LogicalType.check or not cls.kind:
+    if not cls.kind or not any("check" in base.__dict__ for base in cls.__mro__[: cls.__mro__.index(LogicalType)]):
         raise SchemaError(
-            f"logical type {cls.identifier!r} has no check of its own; extend the nearest built-in type, such as ShortText"
+            f"logical type {cls.identifier!r} has no check of its own; "
+            "extend the nearest built-in type, such as ShortText"
         )
     layer, identifier = _REGISTRIES.process, cls.identifier
     is_builtin = identifier in known_types() and identifier not in layer.items["type"]
