@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "query.deadline": 30.0,
     "query.max_rows": 1_000_000,
     "query.max_bytes": 1 << 30,
+    "vector.memory_budget": 1 << 28,
 }
 """Every key there is, with its default."""
 

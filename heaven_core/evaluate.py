@@ -243,14 +243,14 @@ def too_many_bytes(limits: Limits) -> ResultTooLarge:
 
 def nearest(rows: Sequence[Row], near: Near) -> tuple[list[Row], list[float]]:
     """The `top_k` nearest of the rows that have a vector of the query's dimension, with their distances."""
-    from heaven_core.matrix import Matrix
+    from heaven_core.matrix import matrix_of
 
     name = near.field.name
     fitting = (row for row in rows if row.get(name) is not None and len(row[name]) == len(near.query))
     present = sorted(fitting, key=lambda row: row["object_id"])
     if not present:
         return [], []
-    matrix = Matrix([row["object_id"] for row in present], [row[name] for row in present])
+    matrix = matrix_of([row[name] for row in present])
     found = matrix.nearest(near.query, near.top_k, near.metric)
     return [present[position] for position, _ in found], [distance for _, distance in found]
 

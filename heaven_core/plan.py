@@ -202,7 +202,7 @@ class Planner:
             if self.dry:
                 return Rows((), (), [])
         try:
-            return self.stored.backend.run(scan, self.tx)
+            rows = self.stored.backend.run(scan, self.tx)
         except HeavenError:
             raise
         except Exception as error:
@@ -210,6 +210,9 @@ class Planner:
                 why = f"a row could not be looked at: {describe(error)}; handlers in use: {foreign}"
                 raise QueryError(why) from error
             raise
+        if self.explaining and rows.notes:
+            self.steps[-1]["notes"] = "; ".join(rows.notes)
+        return rows
 
     def _foreign_handlers(self) -> str:
         """The handlers in the filter that are not the engine's own, for a message."""

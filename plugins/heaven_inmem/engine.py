@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heaven_core.backend import (
     BackendConfig,
@@ -39,6 +39,9 @@ from heaven_core.evaluate import Clock, answer, order_rows, row_test, scan, sele
 from heaven_core.handlers import AllOf, QueryFragment, Where
 from heaven_core.schema import FieldSchema
 from heaven_core.types import canonical_json, copied
+
+if TYPE_CHECKING:
+    from heaven_core.matrix import Matrix
 
 Row = dict[str, Any]
 LOCK_WAIT_S = 30.0
@@ -108,7 +111,7 @@ class Table:
         self.layout = layout
         self.rows: dict[str, Row] = {}
         self.version = 0
-        self.matrices: dict[tuple[str, int], tuple[int, Any, dict[str, int]]] = {}
+        self.matrices: dict[tuple[str, int], tuple[int, Vectors]] = {}
         self.indexes: dict[str, EqualityIndex] = {}
         self.suffixes: dict[str, SuffixList] = {}
         self.reindex()
@@ -145,19 +148,27 @@ class Table:
             if row.get(name) is not None:
                 index.add(row[name], row["object_id"])
 
-    def matrix(self, name: str, dim: int) -> tuple[Any, dict[str, int]]:
-        """A field's vectors of `dim` numbers as a matrix and the position of each id, built once per version."""
-        from heaven_core.matrix import Matrix
+    def vectors(self, name: str, dim: int) -> Vectors:
+        """A field's vectors of `dim` numbers, made once per version."""
+        from heaven_core.matrix import matrix_of
 
         version = self.version
         kept = self.matrices.get((name, dim))
         if kept is not None and kept[0] == version:
-            return kept[1], kept[2]
+            return kept[1]
         ids = sorted(object_id for object_id, row in list(self.rows.items()) if len(row.get(name) or ()) == dim)
-        matrix = Matrix(ids, [self.rows[one][name] for one in ids])
         positions = {object_id: position for position, object_id in enumerate(ids)}
-        self.matrices[name, dim] = (version, matrix, positions)
-        return matrix, positions
+        vectors = Vectors(matrix_of([self.rows[one][name] for one in ids]), ids, positions)
+        self.matrices[name, dim] = (version, vectors)
+        return vectors
+
+
+class Vectors(NamedTuple):
+    """A matrix, whose rows are in the order of their ids, so that ties are too."""
+
+    matrix: Matrix
+    ids: list[str]
+    positions: dict[str, int]
 
 
 class MemoryTransaction:
@@ -380,14 +391,14 @@ class MemoryBackend:
         near = request.near
         assert near is not None
         with self._data:
-            matrix, positions = table.matrix(near.field.name, len(near.query))
+            matrix, ids, positions = table.vectors(near.field.name, len(near.query))
         within: list[int] | None = None
         if request.where is not None:
             found = select(self._candidates(table, request.where), row_test(request.where), Clock(request.limits))
             within = sorted(positions[row["object_id"]] for row in found if row["object_id"] in positions)
         pairs = matrix.nearest(near.query, near.top_k, near.metric, within)
         with self._data:
-            rows = [(table.rows.get(matrix.ids[position]), distance) for position, distance in pairs]
+            rows = [(table.rows.get(ids[position]), distance) for position, distance in pairs]
         kept = [(row, distance) for row, distance in rows if row is not None]
         if request.order:
             kept = order_rows(

@@ -17,7 +17,7 @@ import sqlite3
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heaven_core.backend import (
     BackendConfig,
@@ -59,6 +59,9 @@ from heaven_sqlite.failures import no_database, ours, translated
 from heaven_sqlite.functions import install
 from heaven_sqlite.pool import Pool, is_usable
 
+if TYPE_CHECKING:
+    from heaven_core.matrix_cache import MatrixCache
+
 APPLICATION_ID = 0x48424153
 FORMAT = 1
 BUSY_WAIT_S = 30.0
@@ -71,6 +74,13 @@ MIXED_RULES = "mixed"
 """Processes with different text rules have written; the next opening makes every full-text index anew."""
 
 
+class Touched(NamedTuple):
+    """What a transaction has changed of an entity: the version before, and the rows by their numbers."""
+
+    before: int
+    rowids: list[Sequence[int]]
+
+
 class SqliteTransaction:
     """A transaction on a connection of its own; `begin immediate` comes with the first use of `lsn`."""
 
@@ -81,6 +91,8 @@ class SqliteTransaction:
         self._epoch = 0
         self.text_rules: str | None = None
         """The rules that the full-text indexes follow, once `lsn` is taken; None where there is no index."""
+        self.touched: dict[str, Touched] = {}
+        """Of entities with vectors: what this transaction has changed."""
         self._open = True
 
     @property
@@ -184,18 +196,36 @@ class SqliteTransaction:
         except sqlite3.Error as error:
             raise self._backend.typed(error) from error
 
+    def touch(self, layout: Layout, rowids: Sequence[Sequence[int]]) -> None:
+        """Note that rows were changed, of an entity that has vectors. With the connection's lock."""
+        if not statements.vector_fields(layout) or not any(rowids):
+            return
+        from heaven_sqlite import vectors
+
+        entity = layout.entity
+        if entity not in self.touched:
+            before = vectors.version(self.connection, entity)
+            vectors.put_version(self.connection, entity, self._lsn)
+            self.touched[entity] = Touched(before, [])
+        self.touched[entity].rowids.extend(rowids)
+
     def commit(self) -> None:
         try:
             if self._open and self.locked:
                 _ = self.lsn  # raises if it is there no more
+                for entity, (before, rowids) in self.touched.items():
+                    self._backend.matrices.note(entity, before, self._lsn, rowids)
                 with self.connection.lock:
                     self.connection.execute("commit")
+                self.touched = {}
         except sqlite3.Error as error:
             self.rollback()
             raise self._backend.typed(error) from error
         self._end()
 
     def rollback(self) -> None:
+        for entity in self.touched:  # a commit that failed has been noted
+            self._backend.matrices.forget(entity)
         try:
             with self._connection.lock:
                 if self._open and self._lsn and self._connection.in_transaction:
@@ -216,12 +246,13 @@ class SqliteTransaction:
 class SqliteBackend:
     """One SQLite file. Option: `database` (or `path`), its path; without it `main.db` in the workspace's folder."""
 
-    capabilities = frozenset({"primary", "transactions", "fulltext", "durable"})
+    capabilities = frozenset({"primary", "transactions", "fulltext", "vectors", "durable"})
 
     def __init__(self, config: BackendConfig) -> None:
         self.name, self.type = config.name, "sqlite"
         self.path = _path(config)
         self._workspace = config.workspace
+        self._matrices: list[MatrixCache] = []
         self._pool = Pool(self.path, self.connect, self._gone)
         self.take_connection, self.give_back = self._pool.take, self._pool.give_back
         self._prepare()
@@ -230,6 +261,15 @@ class SqliteBackend:
     def closed(self) -> bool:
         """Whether `close` was called."""
         return self._pool.closed
+
+    @property
+    def matrices(self) -> MatrixCache:
+        """The vectors that are kept in memory; most workspaces have none."""
+        from heaven_core.matrix_cache import MatrixCache
+
+        if not self._matrices:
+            self._matrices.append(MatrixCache())  # two threads at once may put two: the first one counts
+        return self._matrices[0]
 
     # connections -----------------------------------------------------------------------------------------------
 
@@ -394,7 +434,10 @@ class SqliteBackend:
         lsn = tx.lsn
         try:
             with tx.connection.lock:
-                return writing.write(tx.connection, layout, batch, lsn, self.name)
+                rowids: list[Sequence[int]] = []
+                written = writing.write(tx.connection, layout, batch, lsn, self.name, rowids)
+                tx.touch(layout, rowids)
+                return written
         except sqlite3.Error as error:  # what it does not translate itself: closed meanwhile
             raise self.typed(error) from error
         except DeadlineExceeded as error:  # a write has none: it was interrupted by closing
@@ -404,7 +447,9 @@ class SqliteBackend:
         _ = tx.lsn
         try:
             with tx.connection.lock:
-                return writing.delete(tx.connection, layout, ids, self.name)
+                gone, rowids = writing.delete(tx.connection, layout, ids, self.name)
+                tx.touch(layout, [rowids])
+                return gone
         except sqlite3.Error as error:
             raise self.typed(error) from error
         except DeadlineExceeded as error:
@@ -417,7 +462,7 @@ class SqliteBackend:
                 if connection.shut:  # by a fork between the two lines above
                     return self.run(request, tx)
                 if type(request) is Scan:
-                    return self._scan(connection, request)
+                    return self._scan(connection, request, tx)
                 if isinstance(request, Fetch):
                     return _fetch(connection, request)
                 assert isinstance(request, Locate)
@@ -427,15 +472,20 @@ class SqliteBackend:
         finally:
             connection.deadline = None
 
-    def _scan(self, connection: Connection, request: Scan) -> Rows:
+    def _scan(self, connection: Connection, request: Scan, tx: SqliteTransaction | None) -> Rows:
         limits = request.limits
         if limits.deadline is not None:
             connection.deadline = time.monotonic() + limits.deadline
         if request.group is not None:
             return _group(connection, request, request.group)
+        if request.near is not None:
+            from heaven_sqlite import vectors
+
+            own = tx is not None and request.layout.entity in tx.touched
+            return vectors.nearest(connection, request, None if own else self.matrices)
         text, values = statements.scan_sql(request, most_rows(request))
         tuples = _fetched(connection.execute(text, values), limits)
-        names, codes, make = _shape(request.layout, request.columns)
+        names, codes, make = statements.shape(request.layout, request.columns)
         if request.search is not None:
             return Rows((*names, "_score"), (*codes, None), tuples)
         return Rows(names, codes, tuples, make)
@@ -523,19 +573,6 @@ def not_ours(name: str) -> StorageError:
     return NotADatabase(f"backend {name!r}: the file is a SQLite database that HeavenBase did not make; choose another")
 
 
-Shape = tuple[tuple[str, ...], tuple[Code | None, ...], Any]
-
-
-def _shape(layout: Layout, columns: tuple[str, ...]) -> Shape:
-    """Names, decoders and the maker of dicts for a selection, kept per layout."""
-    key = "shape" if columns is layout.names else ("shape", columns)
-    shape = layout.cache.get(key)
-    if shape is None:
-        codes = statements.decoders(layout, columns)
-        shape = layout.cache[key] = (columns, codes, row_maker(columns, codes))
-    return shape
-
-
 def _fetched(cursor: sqlite3.Cursor, limits: Limits) -> list[tuple[Any, ...]]:
     """All rows, within the caps; the byte cap is looked at once per chunk, and for few rows if a caller set it."""
     tuples = cursor.fetchmany(CHUNK)
@@ -569,7 +606,7 @@ def _spent(chunk: Sequence[tuple[Any, ...]], left: Limits, limits: Limits) -> Li
 
 def _fetch(connection: Connection, request: Fetch) -> Rows:
     layout = request.layout
-    names, codes, make = _shape(layout, layout.names)
+    names, codes, make = statements.shape(layout, layout.names)
     if len(request.ids) == 1:
         text = layout.cache.get("get")
         if text is None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from heaven_core.codecs import item_encoder
-from heaven_core.handlers import Handler
+from heaven_core.handlers import Handler, HandlerContext, Key, QueryFragment
 from heaven_core.narrow import is_list
 from heaven_core.ops import JsonGet, Op
 from heaven_core.patterns import to_glob
@@ -33,7 +33,7 @@ from heaven_core.sql import (
     handlers as sql_handlers,
 )
 from heaven_core.text import fold, tokens
-from heaven_core.types import Array, LogicalType, canonical_json
+from heaven_core.types import Array, LogicalType, Vector, canonical_json
 
 _PLAIN_KEY = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_- ")
 _SIGNS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "eq": "="}
@@ -275,4 +275,10 @@ def _strategies(dtype: type[LogicalType[Any]], op: Op) -> Sequence[str]:
 
 def handlers() -> Iterator[Handler]:
     """Every handler of the SQLite engine."""
-    return sql_handlers(SqliteDialect(), _strategies)
+    yield from sql_handlers(SqliteDialect(), _strategies)
+    for strategy in ("inline", "vector"):
+        yield Handler(Key(Vector.identifier, "near", SqliteDialect.backend, strategy), _near, SqliteDialect.backend)
+
+
+def _near(field: FieldSchema, value: Any, ctx: HandlerContext) -> QueryFragment:
+    return QueryFragment(ctx.backend, "near", field.name, value, notes="exact: one product over all vectors")

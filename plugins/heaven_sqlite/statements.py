@@ -11,7 +11,7 @@ from functools import wraps
 from typing import Any, TypeVar
 
 from heaven_core.backend import Change, Column, Grouping, Layout, OrderBy, Scan
-from heaven_core.codecs import Code, decoder
+from heaven_core.codecs import Code, RowMaker, decoder, row_maker
 from heaven_core.expr import Aggregate
 from heaven_core.sql import Sql, entity_table, fulltext_table, quote, side_table, where_sql
 from heaven_core.types import Array
@@ -43,6 +43,13 @@ STATE = """create table if not exists hb_state (
 FULLTEXT_TABLES = """select substr(name, 3, length(name) - 7) from sqlite_master
 where name glob 'e_*._fts' and sql like 'create virtual table%'"""
 """The entities that have a full-text index."""
+
+VECTOR_VERSIONS = """create table if not exists hb_vectors (
+    entity text primary key, lsn integer not null
+) strict, without rowid"""
+"""The last write that touched rows of an entity with vectors; what is kept in memory of them is compared with it."""
+
+VECTOR_VERSION = "select lsn from hb_vectors where entity = ?"
 
 CLAIM = """select application_id, user_version, (select count(*) from sqlite_master)
 from pragma_application_id, pragma_user_version"""
@@ -76,6 +83,8 @@ def ddl(change: Change) -> Iterator[str]:
         yield from _created(after)
     else:
         yield from _extended(before, after)
+    if after is not None and vector_fields(after):
+        yield VECTOR_VERSIONS
 
 
 def _created(layout: Layout) -> Iterator[str]:
@@ -199,6 +208,18 @@ def has_satellites(layout: Layout) -> bool:
     return bool(side_fields(layout) or fulltext_fields(layout))
 
 
+@kept
+def vector_fields(layout: Layout) -> list[str]:
+    """The fields that hold vectors."""
+    return [one.name for one in layout.columns if one.field.dtype.kind == "vector"]
+
+
+@kept
+def is_numbered(layout: Layout) -> bool:
+    """Whether whoever inserts rows has to know their numbers."""
+    return has_satellites(layout) or bool(vector_fields(layout))
+
+
 # -- writes --------------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +262,19 @@ def insert_fulltext(layout: Layout) -> str:
     names = fulltext_fields(layout)
     columns = ", ".join(["rowid", *(quote(f"f_{name}") for name in names)])
     return f"insert into {fulltext_table(layout.entity)} ({columns}) values ({', '.join('?' * (len(names) + 1))})"
+
+
+Shape = tuple[tuple[str, ...], tuple[Code | None, ...], RowMaker]
+
+
+def shape(layout: Layout, columns: tuple[str, ...]) -> Shape:
+    """Names, decoders and the maker of dicts for a selection, kept per layout."""
+    key = "shape" if columns is layout.names else ("shape", columns)
+    found = layout.cache.get(key)
+    if found is None:
+        codes = decoders(layout, columns)
+        found = layout.cache[key] = (columns, codes, row_maker(columns, codes))
+    return found
 
 
 # -- scans ---------------------------------------------------------------------------------------------------------

@@ -34,15 +34,21 @@ class Changed(NamedTuple):
     row: tuple[Any, ...]
 
 
-def write(connection: Connection, layout: Layout, batch: Batch, lsn: int, backend: str) -> Written:
-    """Insert new rows, replace changed ones; nothing of the batch stays if one fails."""
+RowIds = list[Sequence[int]]
+
+
+def write(connection: Connection, layout: Layout, batch: Batch, lsn: int, backend: str, rowids: RowIds) -> Written:
+    """Insert new rows, replace changed ones; nothing of the batch stays if one fails.
+
+    `rowids` receives the numbers of the rows that were changed, where `statements.is_numbered`.
+    """
     if not batch.ids:
         return Written((), (), 0)
     if len(batch.ids) == 1 and not statements.has_satellites(layout):
-        return _write_one(connection, layout, batch, lsn, backend)
+        return _write_one(connection, layout, batch, lsn, backend, rowids)
     connection.execute("savepoint hb_write")
     try:
-        written = _write(connection, layout, batch, lsn)
+        written = _write(connection, layout, batch, lsn, rowids)
     except BaseException as error:
         _undo(connection)
         if isinstance(error, sqlite3.Error):
@@ -59,28 +65,29 @@ def _undo(connection: Connection) -> None:
         connection.execute("release hb_write")
 
 
-def _write_one(connection: Connection, layout: Layout, batch: Batch, lsn: int, backend: str) -> Written:
+def _write_one(connection: Connection, layout: Layout, batch: Batch, lsn: int, backend: str, rowids: RowIds) -> Written:
     """One row of one table is one statement, which leaves nothing behind if it fails."""
     try:
-        return _write(connection, layout, batch, lsn)
+        return _write(connection, layout, batch, lsn, rowids)
     except sqlite3.Error as error:
         raise _typed(connection, layout, batch, error, backend) from error
 
 
-def _write(connection: Connection, layout: Layout, batch: Batch, lsn: int) -> Written:
+def _write(connection: Connection, layout: Layout, batch: Batch, lsn: int, rowids: RowIds) -> Written:
     count = len(batch.ids)
     if batch.fresh or (count > 100 and _is_empty(connection, layout)):
         order = range(count) if batch.fresh else sorted(range(count), key=batch.ids.__getitem__)
-        _insert(connection, layout, batch, order, lsn)
+        _insert(connection, layout, batch, order, lsn, rowids)
         return Written(range(count), (), 0)
     inserted: list[int] = []
     changed: list[Changed] = []
     for start in range(0, count, CHUNK):
         _compare(connection, layout, batch, range(start, min(start + CHUNK, count)), inserted, changed)
     if changed:
+        rowids.append([one.rowid for one in changed])
         _update(connection, layout, batch, changed, lsn)
     if inserted:
-        _insert(connection, layout, batch, sorted(inserted, key=batch.ids.__getitem__), lsn)
+        _insert(connection, layout, batch, sorted(inserted, key=batch.ids.__getitem__), lsn, rowids)
     return Written(inserted, [one.position for one in changed], count - len(inserted) - len(changed))
 
 
@@ -117,13 +124,16 @@ def _encoded(layout: Layout, batch: Batch, positions: Sequence[int]) -> Iterator
         yield encoded(one.field.dtype, column if everything else [column[position] for position in positions])
 
 
-def _insert(connection: Connection, layout: Layout, batch: Batch, order: Sequence[int], lsn: int) -> None:
+def _insert(
+    connection: Connection, layout: Layout, batch: Batch, order: Sequence[int], lsn: int, numbers: RowIds
+) -> None:
     columns = _encoded(layout, batch, order)
-    if not statements.has_satellites(layout):
+    if not statements.is_numbered(layout):
         connection.executemany(statements.insert(layout), zip(*columns, repeat(lsn)))
         return
     last = connection.execute(f"select max(_rowid) from {entity_table(layout.entity)}").fetchone()[0] or 0
     rowids = range(last + 1, last + 1 + len(order))
+    numbers.append(rowids)
     connection.executemany(statements.insert_numbered(layout), zip(rowids, *columns, repeat(lsn)))
     _insert_satellites(connection, layout, batch, order, rowids)
 
@@ -178,8 +188,8 @@ def _delete_satellites(connection: Connection, layout: Layout, rowids: Sequence[
         connection.executemany(f"delete from {fulltext_table(layout.entity)} where rowid = ?", marked)
 
 
-def delete(connection: Connection, layout: Layout, ids: Sequence[str], backend: str) -> list[str]:
-    """Delete rows with all that belongs to them; the ids that existed, in the order given."""
+def delete(connection: Connection, layout: Layout, ids: Sequence[str], backend: str) -> tuple[list[str], Sequence[int]]:
+    """Delete rows with all that belongs to them; the ids that existed, in the order given, and the rows' numbers."""
     table = entity_table(layout.entity)
     found: dict[str, int] = {}
     connection.execute("savepoint hb_write")
@@ -198,7 +208,7 @@ def delete(connection: Connection, layout: Layout, ids: Sequence[str], backend: 
             raise translated(error, backend) from error
         raise
     connection.execute("release hb_write")
-    return [one for one in dict.fromkeys(ids) if one in found]
+    return [one for one in dict.fromkeys(ids) if one in found], list(found.values())
 
 
 def fill_satellites(connection: Connection, before: Layout, after: Layout) -> None:

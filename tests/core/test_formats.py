@@ -214,6 +214,10 @@ CREATE TABLE "e_every-type.loose" (row integer not null, pos integer not null, i
 CREATE INDEX "e_every-type.loose.item" on "e_every-type.loose" (item, row)
 CREATE VIRTUAL TABLE "e_every-type._fts" using fts5 ("f_long", tokenize = 'ascii')"""  # noqa: E501
 
+ADDED = """\
+CREATE TABLE hb_vectors ( entity text primary key, lsn integer not null ) strict, without rowid"""
+"""What today's version adds to a file; one without it is read as well, and gets it with the next write of vectors."""
+
 ROWS: dict[str, list[tuple[Any, ...]]] = {
     "hb_state": [(1, 4, 3, "format-1", "1-14.0.0")],
     "e_every-type": [
@@ -305,8 +309,10 @@ def test_the_same_workspace_is_written_the_same_way_today(tmp_path: Path) -> Non
     _module(FIXTURES / "make_format_1.py").write(tmp_path / "today.sqlite")
 
     with closing(sqlite3.connect(tmp_path / "today.sqlite")) as connection:
-        assert _tables(connection) == TABLES
-        assert _rows(connection) == {**ROWS, "hb_state": [(1, 4, 3, "format-1", index_version())]}
+        assert _tables(connection) == f"{TABLES}\n{ADDED}"
+        state = [(1, 4, 3, "format-1", index_version())]
+        assert _rows(connection) == {**ROWS, "hb_state": state}
+        assert connection.execute("select * from hb_vectors").fetchall() == [("every-type", 4)]
         (body, placement, owner) = connection.execute(
             "select body, placement, owner from \"e_hb-entity\" where object_id = 'every-type'"
         ).fetchone()

@@ -1,0 +1,209 @@
+"""Nearest vectors in SQLite: float32 blobs, and the exact matrix of them in memory.
+
+A field's vectors are read once and kept (`heaven_core.matrix_cache`) as of the last
+write that touched the entity, which `hb_vectors` says. What does not fit the budget
+is read again for each question, a part at a time. A condition is answered before
+the ranking where few rows satisfy it, and on the nearest rows where many do.
+
+Not here: how vectors are compared (`heaven_core.matrix`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from heaven_core.backend import Layout, Near, Rows, Scan
+from heaven_core.evaluate import check_bytes, check_rows
+from heaven_core.matrix_cache import MatrixCache, Name
+from heaven_core.sql import Sql, entity_table, quote, where_sql
+from heaven_core.types import canonical_json
+from heaven_sqlite import statements
+
+if TYPE_CHECKING:
+    from heaven_core.matrix import Matrix, Packed
+    from heaven_sqlite.connection import Connection
+
+PART = 4096
+SAMPLE = 200
+"""Rows on which a condition is tried, to learn how many satisfy it."""
+FEW = 0.04
+"""The share of rows up to which a condition is answered first."""
+
+Ranked = list[tuple[int, float]]
+
+
+def version(connection: Connection, entity: str) -> int:
+    """The last write that touched an entity with vectors; 0 for none."""
+    try:
+        row = connection.execute(statements.VECTOR_VERSION, (entity,)).fetchone()
+    except sqlite3.OperationalError:
+        if connection.execute("select 1 from sqlite_master where name = 'hb_vectors'").fetchone() is not None:
+            raise
+        row = None  # a file of before there was such a table, and no write since
+    return 0 if row is None else row[0]
+
+
+def put_version(connection: Connection, entity: str, lsn: int) -> None:
+    """Say that the write touches the entity."""
+    connection.execute(statements.VECTOR_VERSIONS)
+    connection.execute("insert or replace into hb_vectors values (?, ?)", (entity, lsn))
+
+
+def nearest(connection: Connection, request: Scan, cache: MatrixCache | None) -> Rows:
+    """The rows that are nearest among those that satisfy the condition; without a cache they are read anew."""
+    near = request.near
+    assert near is not None
+    with _one_moment(connection):
+        vectors = _Vectors(connection, request.layout, near, where_sql(request.where))
+        ranked, how = vectors.ranked(cache)
+        return _rows(connection, request, _cut(connection, request.layout, ranked, near.top_k), how)
+
+
+@contextmanager
+def _one_moment(connection: Connection) -> Generator[None]:
+    """Let several statements see the same: inside a transaction they do."""
+    if connection.in_transaction:
+        yield
+        return
+    connection.execute("begin")
+    try:
+        yield
+    finally:
+        if connection.in_transaction:
+            connection.execute("rollback")
+
+
+class _Vectors:
+    """The vectors of one field that have the query's dimension, with the condition of the question."""
+
+    def __init__(self, connection: Connection, layout: Layout, near: Near, condition: Sql) -> None:
+        self._connection, self._near, self._condition = connection, near, condition
+        self._layout = layout
+        self._table, self._name = entity_table(layout.entity), f"t.{quote(near.field.name)}"
+        self._dim = len(near.query)
+
+    # what a cache reads ------------------------------------------------------------------------------------------
+
+    def count(self) -> int:
+        return self._connection.execute(f"select count(*) from {self._table}").fetchone()[0]
+
+    def everything(self) -> Iterator[Packed]:
+        return self._parts("1", ())
+
+    def of(self, keys: Sequence[int]) -> Packed:
+        found: list[tuple[int, bytes]] = []
+        for numbers, packed in self._parts("t._rowid in (select value from json_each(?))", (canonical_json(keys),)):
+            size = 4 * self._dim
+            found += [(number, packed[place * size : (place + 1) * size]) for place, number in enumerate(numbers)]
+        return [number for number, _ in found], b"".join(packed for _, packed in found)
+
+    def _parts(self, condition: str, values: tuple[Any, ...]) -> Iterator[Packed]:
+        text = f"select t._rowid, {self._name} from {self._table} t where length({self._name}) = ? and ({condition})"
+        cursor = self._connection.execute(text, (4 * self._dim, *values))
+        while rows := cursor.fetchmany(PART):
+            yield [row[0] for row in rows], b"".join([row[1] for row in rows])
+
+    # ranking -----------------------------------------------------------------------------------------------------
+
+    def ranked(self, cache: MatrixCache | None) -> tuple[Ranked, str]:
+        """The nearest rows, those that tie with the last of them too, and how they were found."""
+        matrix = None
+        if cache is not None:
+            name = Name(self._layout.entity, self._near.field.name, self._dim)
+            matrix = cache.get(name, version(self._connection, self._layout.entity), self)
+        if matrix is None:
+            return self._streamed(), "exact: vectors read from the table"
+        if not self._condition[0]:
+            return self._nearest(matrix, self._near.top_k), "exact matrix in memory"
+        return self._filtered(matrix)
+
+    def _nearest(self, matrix: Matrix, count: int, positions: Any = None) -> Ranked:
+        return matrix.nearest(self._near.query, count, self._near.metric, positions, ties=True)
+
+    def _streamed(self) -> Ranked:
+        from heaven_core.matrix import packed_matrix
+
+        text, values = self._condition
+        best: Ranked = []
+        for part in self._parts(text or "1", values):
+            best = sorted(best + self._nearest(packed_matrix(self._dim, [part]), self._near.top_k), key=_distance)
+            best = _with_ties(best, self._near.top_k)
+        return best
+
+    def _filtered(self, matrix: Matrix) -> tuple[Ranked, str]:
+        sample = matrix.sample(SAMPLE)
+        share = len(self._satisfying(sample)) / max(len(sample), 1)
+        if share > FEW:
+            found = self._overfetched(matrix, share)
+            if found is not None:
+                return found, "exact matrix in memory, condition on the nearest"
+        text, values = self._condition
+        rows = self._connection.execute(f"select t._rowid from {self._table} t where {text}", values).fetchall()
+        positions = matrix.positions([number for (number,) in rows])
+        return self._nearest(matrix, self._near.top_k, positions), "exact matrix in memory, condition first"
+
+    def _overfetched(self, matrix: Matrix, share: float) -> Ranked | None:
+        """The nearest rows that satisfy the condition, from more of the nearest; None if those grow too many."""
+        wanted = int(1.5 * self._near.top_k / share) + 10
+        while wanted <= max(matrix.size // 5, 1000):
+            near = self._nearest(matrix, wanted)
+            satisfying = self._satisfying([key for key, _ in near])
+            found = [one for one in near if one[0] in satisfying]
+            if len(found) >= self._near.top_k or len(near) == matrix.size:
+                return _with_ties(found, self._near.top_k)
+            wanted *= 4
+        return None
+
+    def _satisfying(self, keys: Sequence[int]) -> set[int]:
+        """Those of the rows that satisfy the condition."""
+        text, values = self._condition
+        among = f"select t._rowid from {self._table} t where t._rowid in (select value from json_each(?)) and ({text})"
+        return {number for (number,) in self._connection.execute(among, (canonical_json(list(keys)), *values))}
+
+
+def _distance(pair: tuple[int, float]) -> float:
+    return pair[1]
+
+
+def _with_ties(ranked: Ranked, count: int) -> Ranked:
+    """The first `count`, and those that are as far away as the last of them."""
+    if len(ranked) <= count:
+        return ranked
+    farthest = ranked[count - 1][1]
+    return [one for one in ranked if one[1] <= farthest]
+
+
+def _cut(connection: Connection, layout: Layout, ranked: Ranked, count: int) -> Ranked:
+    """The first `count`, of rows at one distance those with the first ids."""
+    if len(ranked) <= count:
+        return ranked
+    inside = [one for one in ranked if one[1] < ranked[count - 1][1]]
+    tied = canonical_json([key for key, _ in ranked[len(inside) :]])
+    text = (
+        f"select _rowid from {entity_table(layout.entity)} where _rowid in (select value from json_each(?)) "
+        'order by "object_id" limit ?'
+    )
+    first = connection.execute(text, (tied, count - len(inside))).fetchall()
+    return inside + [(key, ranked[count - 1][1]) for (key,) in first]
+
+
+def _rows(connection: Connection, request: Scan, ranked: Ranked, how: str) -> Rows:
+    """The rows that are asked for, in order, with their distances."""
+    layout, distances = request.layout, dict(ranked)
+    columns = ", ".join(f"t.{quote(name)}" for name in request.columns)
+    text = (
+        f'select t._rowid, t."object_id", {columns} from {entity_table(layout.entity)} t '
+        "where t._rowid in (select value from json_each(?))" + statements.order_sql(layout, request.order)
+    )
+    found = connection.execute(text, (canonical_json(list(distances)),)).fetchall()
+    if not request.order:
+        found.sort(key=lambda row: (distances[row[0]], row[1]))
+    stop = None if request.limit is None else request.offset + request.limit
+    tuples = [(*row[2:], distances[row[0]]) for row in found[request.offset : stop]]
+    check_rows(len(tuples), request.limits)
+    check_bytes(tuples, request.limits)
+    names, codes, _ = statements.shape(layout, request.columns)
+    return Rows((*names, "_distance"), (*codes, None), tuples, notes=(how,))
