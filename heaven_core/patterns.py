@@ -53,6 +53,15 @@ def parse_like(pattern: str) -> tuple[Segment, ...]:
     return tuple(map(tuple, segments))
 
 
+def literals(pattern: str) -> list[str]:
+    """The runs of characters that stand in every text that matches the pattern.
+
+    Raises:
+        QueryError: as for `parse_like`.
+    """
+    return [part for segment in parse_like(pattern) for part in segment if isinstance(part, str)]
+
+
 def like_test(pattern: str) -> Callable[[str], bool]:
     """A test whether a text matches the pattern; make it once, call it for each row.
 

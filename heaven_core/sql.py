@@ -7,7 +7,7 @@ parameter; names come from checked identifiers and are quoted all the same.
 
 Here are also the tables' names, which are part of the storage format: entity `doc`
 lies in `e_doc` (alias `t` in statements), the items of its array field `tags` in
-`e_doc.tags`, its full-text index in `e_doc.fts`.
+`e_doc.tags`, its full-text index in `e_doc._fts`.
 """
 
 from __future__ import annotations
@@ -68,6 +68,16 @@ def fulltext_table(entity: str) -> str:
     return quote(f"e_{entity}._fts")
 
 
+def trigram_table(entity: str) -> str:
+    """The quoted name of an entity's index of three-character runs."""
+    return quote(f"e_{entity}._trigram")
+
+
+def reversed_column(field: str) -> str:
+    """The quoted name of the column that holds a field's text from its end to its beginning."""
+    return quote(f"_reversed_{field}")
+
+
 def where_sql(where: Where | None) -> Sql:
     """The condition as SQL; empty for none.
 
@@ -118,6 +128,14 @@ def after_prefix(prefix: str) -> str | None:
         if code < 0x10FFFF:
             return prefix[:end] + chr(0xE000 if code == 0xD7FF else code + 1)
     return None
+
+
+def between_prefix(expression: str, prefix: str) -> Sql:
+    """The texts that begin with a prefix, as a range of the order."""
+    end = after_prefix(prefix)
+    if end is None:
+        return f"{expression} >= ?", (prefix,)
+    return f"({expression} >= ? and {expression} < ?)", (prefix, end)
 
 
 def padded(values: Sequence[Any]) -> list[Any]:
@@ -211,10 +229,11 @@ class Dialect:
     def starts_with(self, field: FieldSchema, argument: str, strategy: str) -> Sql:
         if not argument:
             return f"{column(field)} is not null", ()
-        end = after_prefix(argument)
-        if end is None:
-            return f"{column(field)} >= ?", (argument,)
-        return f"({column(field)} >= ? and {column(field)} < ?)", (argument, end)
+        return between_prefix(column(field), argument)
+
+    def notes(self, strategy: str, sql: str) -> str:
+        """What `explain` should add about a condition; a dialect with something to say overrides it."""
+        return ""
 
     def has(self, op: str) -> bool:
         """Whether the dialect says this operation at all."""
@@ -270,6 +289,9 @@ def _compiler(dialect: Dialect, op: str, native: bool) -> Callable[[FieldSchema,
 
     def compile_sql(field: FieldSchema, value: Any, ctx: HandlerContext) -> QueryFragment:
         payload = say(field, value, ctx.strategy)
-        return QueryFragment(ctx.backend, op, field.name, payload, native=native and "hb_" not in payload[0])
+        notes = dialect.notes(ctx.strategy, payload[0])
+        return QueryFragment(
+            ctx.backend, op, field.name, payload, native=native and "hb_" not in payload[0], notes=notes
+        )
 
     return compile_sql

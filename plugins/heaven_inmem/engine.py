@@ -104,6 +104,43 @@ class SuffixList:
         return {(text[::-1], object_id) for text, object_id in self._entries}
 
 
+class TrigramSets:
+    """Which ids have a run of three characters: those with all runs of a text may hold it."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, set[str]] = {}
+
+    def add(self, value: str, object_id: str) -> None:
+        """Note that the row has the text."""
+        for run in trigrams(value):
+            self._ids.setdefault(run, set()).add(object_id)
+
+    def remove(self, value: str, object_id: str) -> None:
+        """Forget it."""
+        for run in trigrams(value):
+            found = self._ids[run]
+            found.discard(object_id)
+            if not found:
+                del self._ids[run]
+
+    def find(self, texts: Sequence[str]) -> list[str] | None:
+        """The ids whose text may hold all of these texts; None where they are too short to tell."""
+        runs = {run for text in texts for run in trigrams(text)}
+        if not runs:
+            return None
+        fewest, *others = sorted((self._ids.get(run, set[str]()) for run in runs), key=len)
+        return sorted(fewest.intersection(*others))
+
+    def entries(self) -> set[tuple[str, str]]:
+        """Everything in it, for checks."""
+        return {(run, one) for run, ids in self._ids.items() for one in ids}
+
+
+def trigrams(text: str) -> set[str]:
+    """The runs of three characters in a text."""
+    return {text[at : at + 3] for at in range(len(text) - 2)}
+
+
 class Table:
     """One entity: its rows by id, and the indexes that its layout asks for."""
 
@@ -114,6 +151,7 @@ class Table:
         self.matrices: dict[tuple[str, int], tuple[int, Vectors]] = {}
         self.indexes: dict[str, EqualityIndex] = {}
         self.suffixes: dict[str, SuffixList] = {}
+        self.trigrams: dict[str, TrigramSets] = {}
         self.reindex()
 
     def reindex(self) -> None:
@@ -122,6 +160,9 @@ class Table:
         self.indexes = {column.name: EqualityIndex() for column in scalar}
         self.suffixes = {
             column.name: SuffixList() for column in self.layout.columns if "suffix-index" in column.indexes
+        }
+        self.trigrams = {
+            column.name: TrigramSets() for column in self.layout.columns if "trigram-index" in column.indexes
         }
         for row in self.rows.values():
             self._note(row)
@@ -138,15 +179,20 @@ class Table:
         row = self.rows.pop(object_id, None)
         if row is None:
             return
-        for name, index in (*self.indexes.items(), *self.suffixes.items()):
+        for name, index in self._every_index():
             if row[name] is not None:
                 index.remove(row[name], object_id)
         self.version += 1
 
     def _note(self, row: Row) -> None:
-        for name, index in (*self.indexes.items(), *self.suffixes.items()):
+        for name, index in self._every_index():
             if row.get(name) is not None:
                 index.add(row[name], row["object_id"])
+
+    def _every_index(self) -> Iterator[tuple[str, EqualityIndex | SuffixList | TrigramSets]]:
+        yield from self.indexes.items()
+        yield from self.suffixes.items()
+        yield from self.trigrams.items()
 
     def vectors(self, name: str, dim: int) -> Vectors:
         """A field's vectors of `dim` numbers, made once per version."""
@@ -506,6 +552,8 @@ def _through_index(table: Table, where: Where | None) -> list[str] | None:
     op, name, value = where.access
     if op == "ends_with":
         return table.suffixes[name].find(value) if name in table.suffixes else None
+    if op in {"contains", "like"}:
+        return table.trigrams[name].find(value) if name in table.trigrams else None
     if name == "object_id":
         return [value] if op == "eq" else [one for one in dict.fromkeys(value) if one is not None]
     if name not in table.indexes or value is None or (op == "in" and None in value):
@@ -515,9 +563,8 @@ def _through_index(table: Table, where: Where | None) -> list[str] | None:
 
 
 def _stale_indexes(table: Table) -> list[str]:
-    stale: list[str] = []
-    for name, index in (*table.indexes.items(), *table.suffixes.items()):
-        expected = {(row[name], key) for key, row in table.rows.items() if row.get(name) is not None}
-        if index.entries() != expected:
-            stale.append(name)
-    return stale
+    fresh = Table(table.layout)
+    fresh.rows = table.rows
+    fresh.reindex()
+    kinds = ((table.indexes, fresh.indexes), (table.suffixes, fresh.suffixes), (table.trigrams, fresh.trigrams))
+    return [name for now, wanted in kinds for name, index in now.items() if index.entries() != wanted[name].entries()]

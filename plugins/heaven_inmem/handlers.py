@@ -11,6 +11,7 @@ from typing import Any
 
 from heaven_core.handlers import Handler, HandlerContext, Key, QueryFragment
 from heaven_core.ops import AGGREGATES, FILTERS, Op, reducer
+from heaven_core.patterns import literals
 from heaven_core.schema import FieldSchema
 from heaven_core.types import BUILTIN, LogicalType
 
@@ -20,7 +21,7 @@ BACKEND = "inmem"
 def _filter(op: Op) -> Callable[[FieldSchema, Any, HandlerContext], QueryFragment]:
     def compile_filter(field: FieldSchema, value: Any, ctx: HandlerContext) -> QueryFragment:
         name, test = field.name, op.predicate(field.dtype, value)
-        access = (op.name, name, value) if op.name in {"eq", "in", "ends_with"} else None
+        access = (op.name, name, _sought(op.name, value)) if op.name in _THROUGH_INDEXES else None
 
         def payload(row: Mapping[str, Any]) -> bool:
             return test(row.get(name))
@@ -28,6 +29,16 @@ def _filter(op: Op) -> Callable[[FieldSchema, Any, HandlerContext], QueryFragmen
         return QueryFragment(ctx.backend, op.name, name, payload, access=access)
 
     return compile_filter
+
+
+_THROUGH_INDEXES = {"eq", "in", "ends_with", "contains", "like"}
+
+
+def _sought(op: str, value: Any) -> Any:
+    """What an index is asked for."""
+    if op == "contains":
+        return [value]
+    return literals(value) if op == "like" else value
 
 
 def _aggregate(op: Op) -> Callable[[FieldSchema, Any, HandlerContext], QueryFragment]:
@@ -62,7 +73,8 @@ def handlers() -> Iterator[Handler]:
 def _indexed(dtype: type[LogicalType[Any]]) -> Iterator[Handler]:
     known = {op.name: op for op in FILTERS}
     if "text" in dtype.traits:
-        yield Handler(Key(dtype.identifier, "ends_with", BACKEND, "suffix-index"), _filter(known["ends_with"]), BACKEND)
+        for op, index in (("ends_with", "suffix-index"), ("contains", "trigram-index"), ("like", "trigram-index")):
+            yield Handler(Key(dtype.identifier, op, BACKEND, index), _filter(known[op]), BACKEND)
     if "fulltext" in dtype.traits:
         yield Handler(Key(dtype.identifier, "match", BACKEND, "inverted"), _filter(known["match"]), BACKEND)
     if "vector" in dtype.traits:

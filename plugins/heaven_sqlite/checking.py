@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from heaven_core.backend import Column, Finding, Layout
 from heaven_core.codecs import DAMAGE, Code, decoder
 from heaven_core.core import ENTITY_TABLE, EXTENSION_TABLE
-from heaven_core.sql import encoded_item, entity_table, fulltext_table, quote, side_table
-from heaven_core.text import index_text
+from heaven_core.sql import encoded_item, entity_table, quote, reversed_column, side_table
 from heaven_core.types import Categorical, LogicalType
 from heaven_sqlite import statements, writing
 
@@ -136,9 +135,13 @@ def _copies(connection: Connection, layout: Layout, names: set[str]) -> Found:
     for one in statements.side_fields(layout):
         if side_table(layout.entity, one.name) not in names or not _side_agrees(connection, layout, one.name):
             yield "stale-side-table", one.name, True
-    texts = statements.fulltext_fields(layout)
-    if texts and (fulltext_table(layout.entity) not in names or not _fulltext_agrees(connection, layout)):
-        yield "stale-fulltext", ", ".join(texts), True
+    for index in statements.text_indexes(layout):
+        if index.table not in names or not _text_index_agrees(connection, index):
+            yield f"stale-{index.kind}", ", ".join(index.names), True
+    for name in statements.reversed_fields(layout):
+        wrong = f"{reversed_column(name)} is not hb_reversed({quote(name)})"
+        if connection.execute(f"select 1 from {entity_table(layout.entity)} where {wrong} limit 1").fetchone():
+            yield "stale-endings", name, True
 
 
 def _orphans(connection: Connection, names: set[str], backend: str) -> Iterator[Finding]:
@@ -167,14 +170,12 @@ def _side_agrees(connection: Connection, layout: Layout, name: str) -> bool:
     return expected == Counter(connection.execute(f"select row, pos, item from {side_table(layout.entity, name)}"))
 
 
-def _fulltext_agrees(connection: Connection, layout: Layout) -> bool:
-    names = statements.fulltext_fields(layout)
-    columns = ", ".join(map(quote, names))
-    indexed = ", ".join(quote(f"f_{name}") for name in names)
-    rows = connection.execute(f"select _rowid, {columns} from {entity_table(layout.entity)} order by _rowid")
-    kept = connection.execute(f"select rowid, {indexed} from {fulltext_table(layout.entity)} order by rowid")
-    expected = ((row[0], *(None if text is None else index_text(text) for text in row[1:])) for row in rows)
-    return list(expected) == kept.fetchall()
+def _text_index_agrees(connection: Connection, index: statements.TextIndex) -> bool:
+    columns = ", ".join(map(quote, index.names))
+    rows = connection.execute(f"select _rowid, {columns} from {entity_table(index.entity)} order by _rowid")
+    kept = connection.execute(f"select rowid, {index.columns} from {index.table} order by rowid")
+    expected = [(row[0], *writing.indexed(index, row[1:])) for row in rows]
+    return expected == kept.fetchall()
 
 
 def mend(connection: Connection, layouts: Sequence[Layout], findings: Sequence[Finding]) -> None:
@@ -187,8 +188,11 @@ def mend(connection: Connection, layouts: Sequence[Layout], findings: Sequence[F
         for text in statements.satellites(layout, _names(connection)):
             with suppress(sqlite3.IntegrityError):  # of an index over values that are not unique
                 connection.execute(text)
-        if finding.kind == "stale-fulltext":
-            writing.rebuild_fulltext(connection, layout.entity, statements.fulltext_fields(layout))
+        for index in statements.text_indexes(layout):
+            if finding.kind == f"stale-{index.kind}":
+                writing.rebuild(connection, index)
+        if finding.kind == "stale-endings":
+            writing.rebuild_reversed(connection, layout, finding.detail)
         elif finding.kind == "stale-side-table":
             writing.rebuild_side(connection, layout, finding.detail)
         elif finding.kind == "wrong-versions":

@@ -27,6 +27,10 @@ def _index_text(text: str | None) -> str | None:
     return None if text is None else index_text(text)
 
 
+def _reversed(text: str | None) -> str | None:
+    return None if text is None else text[::-1]
+
+
 @lru_cache(maxsize=64)
 def _words(wanted: str) -> list[str]:
     return wanted.split(" ")
@@ -147,6 +151,7 @@ def install(connection: sqlite3.Connection) -> None:
     for name, count, function in (
         ("hb_fold", 1, _fold),
         ("hb_index_text", 1, _index_text),
+        ("hb_reversed", 1, _reversed),
         ("hb_match", 2, _match),
         ("hb_like", 2, _like),
         ("hb_regex", 2, _regex),

@@ -16,18 +16,21 @@ from heaven_core.codecs import item_encoder
 from heaven_core.handlers import Handler, HandlerContext, Key, QueryFragment
 from heaven_core.narrow import is_list
 from heaven_core.ops import JsonGet, Op
-from heaven_core.patterns import to_glob
+from heaven_core.patterns import literals, to_glob
 from heaven_core.schema import FieldSchema
 from heaven_core.sql import (
     NEVER,
     Dialect,
     Sql,
     among,
+    between_prefix,
     column,
     encoded_item,
     fulltext_table,
     quote,
+    reversed_column,
     side_table,
+    trigram_table,
 )
 from heaven_core.sql import (
     handlers as sql_handlers,
@@ -37,6 +40,14 @@ from heaven_core.types import Array, LogicalType, Vector, canonical_json
 
 _PLAIN_KEY = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_- ")
 _SIGNS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "eq": "="}
+_INDEXED = {
+    "match": "inverted",
+    "ends_with": "suffix-index",
+    "contains": "trigram-index",
+    "like": "trigram-index",
+}
+"""The index that answers an operation on texts."""
+TRIGRAM = 3
 _LONG_LIST = 1000
 """Longer lists than this are one parameter each, so that a query may have many."""
 _LONG_JSON_LIST = 8
@@ -61,9 +72,8 @@ class SqliteDialect(Dialect):
 
     def like(self, field: FieldSchema, argument: str, strategy: str) -> Sql:
         glob = to_glob(argument)
-        if glob is None:
-            return f"hb_like({column(field)}, ?)", (argument,)
-        return f"{column(field)} glob ?", (glob,)
+        exact: Sql = (f"{column(field)} glob ?", (glob,)) if glob else (f"hb_like({column(field)}, ?)", (argument,))
+        return _by_trigrams(field, literals(argument), exact) if strategy == "trigram-index" else exact
 
     def ilike(self, field: FieldSchema, argument: str, strategy: str) -> Sql:
         folded = fold(argument)
@@ -73,11 +83,14 @@ class SqliteDialect(Dialect):
         return f"hb_fold({column(field)}) glob ?", (glob,)
 
     def contains(self, field: FieldSchema, argument: str, strategy: str) -> Sql:
-        return f"instr({column(field)}, ?) > 0", (argument,)
+        exact = f"instr({column(field)}, ?) > 0", (argument,)
+        return _by_trigrams(field, [argument], exact) if strategy == "trigram-index" else exact
 
     def ends_with(self, field: FieldSchema, argument: str, strategy: str) -> Sql:
         if not argument:
             return f"{column(field)} is not null", ()
+        if strategy == "suffix-index":
+            return between_prefix(f"t.{reversed_column(field.name)}", argument[::-1])
         return f"substr({column(field)}, -{len(argument)}) = ?", (argument,)
 
     def regex(self, field: FieldSchema, argument: str, strategy: str) -> Sql:
@@ -92,6 +105,11 @@ class SqliteDialect(Dialect):
         table = fulltext_table(field.entity)
         query = fts_query([field.name], wanted, "AND")
         return f"t._rowid in (select rowid from {table} where {table} match ?)", (query,)
+
+    def notes(self, strategy: str, sql: str) -> str:
+        if strategy == "trigram-index" and "_trigram" not in sql:
+            return "no run of three characters to look up, so every row is read"
+        return ""
 
     def contained_in(self, field: FieldSchema, argument: Any, strategy: str) -> Sql:
         if not isinstance(field.dtype, Array):
@@ -184,6 +202,17 @@ def fts_query(fields: Sequence[str], wanted: Sequence[str], word: str) -> str:
     return f"{{{columns}}} : (" + f" {word} ".join(f'"{token}"' for token in wanted) + ")"
 
 
+def _by_trigrams(field: FieldSchema, texts: Sequence[str], exact: Sql) -> Sql:
+    """Rows that the index finds to hold the texts; what it finds is looked at once more."""
+    wanted = [text for text in texts if len(text) >= TRIGRAM]
+    if not wanted:
+        return exact
+    phrases = " AND ".join(quote(text) for text in wanted)  # FTS5 quotes texts as SQL quotes names
+    table = trigram_table(field.entity)
+    found = f"t._rowid in (select rowid from {table} where {table} match ?)"
+    return f"({found} and {exact[0]})", (f"{{{quote(f'f_{field.name}')}}} : ({phrases})", *exact[1])
+
+
 def _item_kind(field: FieldSchema) -> str | None:
     assert isinstance(field.dtype, Array)
     return None if field.dtype.item is None else field.dtype.item.kind
@@ -268,8 +297,8 @@ def _json_native(field: FieldSchema, path: str, argument: JsonGet) -> Sql | None
 def _strategies(dtype: type[LogicalType[Any]], op: Op) -> Sequence[str]:
     if dtype.kind == "array":
         return ("inline", "json", "side")
-    if op.name == "match":
-        return ("inline", "inverted")
+    if op.name in _INDEXED:
+        return ("inline", _INDEXED[op.name]) if "text" in dtype.traits else ("inline",)
     return ("inline", "json") if dtype.kind == "json" else ("inline",)
 
 

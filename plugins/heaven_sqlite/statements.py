@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from heaven_core.backend import Change, Column, Grouping, Layout, OrderBy, Scan
 from heaven_core.codecs import Code, RowMaker, decoder, row_maker
 from heaven_core.expr import Aggregate
-from heaven_core.sql import Sql, entity_table, fulltext_table, quote, side_table, where_sql
+from heaven_core.sql import (
+    Sql,
+    entity_table,
+    fulltext_table,
+    quote,
+    reversed_column,
+    side_table,
+    trigram_table,
+    where_sql,
+)
 from heaven_core.types import Array
 from heaven_sqlite.handlers import fts_query
 
@@ -90,11 +99,13 @@ def ddl(change: Change) -> Iterator[str]:
 def _created(layout: Layout) -> Iterator[str]:
     columns = ["_rowid integer primary key", '"object_id" text not null unique']
     columns += [_column(one) for one in layout.columns[1:]]
+    columns += [f"{reversed_column(name)} text" for name in reversed_fields(layout)]
     columns.append("_v integer not null")
     yield f"create table {entity_table(layout.entity)} ({', '.join(columns)}) strict"
     for one in layout.columns:
         yield from _satellites(layout, one)
-    yield from _fulltext(layout)
+    for index in text_indexes(layout):
+        yield index.create
 
 
 def _column(one: Column) -> str:
@@ -102,12 +113,14 @@ def _column(one: Column) -> str:
 
 
 def indexes(layout: Layout, one: Column) -> Iterator[tuple[str, str, str]]:
-    """The indexes that a column asks for: their kind (unique, index, item), quoted name and statement."""
+    """The indexes that a column asks for: their kind (unique, index, ending, item), quoted name and statement."""
     table, name = entity_table(layout.entity), quote(one.name)
     if one.field.unique:
         yield _index(layout, one, "unique", f"{table} ({name})")
     if one.field.index:
         yield _index(layout, one, "index", f'{table} ({name}, "object_id")')
+    if "suffix-index" in one.indexes:
+        yield _index(layout, one, "ending", f'{table} ({reversed_column(one.name)}, "object_id")')
     if one.strategy == "side":
         yield _index(layout, one, "item", f"{side_table(layout.entity, one.name)} (item, row)")
 
@@ -135,44 +148,78 @@ def _side(layout: Layout, one: Column) -> str:
     )
 
 
+class TextIndex(NamedTuple):
+    """An index of texts in a table of its own, with one column `f_<field>` per field."""
+
+    kind: str
+    table: str
+    entity: str
+    names: tuple[str, ...]
+    tokenizer: str
+    function: str
+    """The SQL function that makes of a text what is indexed; empty where that is the text itself."""
+
+    @property
+    def columns(self) -> str:
+        """The names of its columns."""
+        return ", ".join(quote(f"f_{name}") for name in self.names)
+
+    @property
+    def create(self) -> str:
+        """What creates it."""
+        return f"create virtual table {self.table} using fts5 ({self.columns}, tokenize = '{self.tokenizer}')"
+
+    @property
+    def fill(self) -> str:
+        """What fills it from the rows."""
+        texts = ", ".join(f"{self.function}({quote(name)})" for name in self.names)
+        return (
+            f"insert into {self.table} (rowid, {self.columns}) "
+            f"select _rowid, {texts} from {entity_table(self.entity)} order by _rowid"
+        )
+
+    @property
+    def insert(self) -> str:
+        """What indexes one row: rowid, then the texts."""
+        return f"insert into {self.table} (rowid, {self.columns}) values ({', '.join('?' * (len(self.names) + 1))})"
+
+
 @kept
 def fulltext_fields(layout: Layout) -> list[str]:
     """The fields in the entity's full-text index."""
     return [one.name for one in layout.columns if "inverted" in one.indexes]
 
 
-def _fulltext(layout: Layout) -> Iterator[str]:
-    names = fulltext_fields(layout)
-    if names:
-        yield create_fulltext(layout.entity, names)
+@kept
+def text_indexes(layout: Layout) -> list[TextIndex]:
+    """The indexes of texts that the entity has."""
+    found = [fulltext_index(layout.entity, fulltext_fields(layout))]
+    names = tuple(one.name for one in layout.columns if "trigram-index" in one.indexes)
+    table = trigram_table(layout.entity)
+    found.append(TextIndex("trigram", table, layout.entity, names, "trigram case_sensitive 1", ""))
+    return [one for one in found if one.names]
 
 
-def create_fulltext(entity: str, names: Sequence[str]) -> str:
-    """What creates the full-text index of these fields."""
-    columns = ", ".join(quote(f"f_{name}") for name in names)
-    return f"create virtual table {fulltext_table(entity)} using fts5 ({columns}, tokenize = 'ascii')"
+def fulltext_index(entity: str, names: Sequence[str]) -> TextIndex:
+    """The full-text index of these fields."""
+    return TextIndex("fulltext", fulltext_table(entity), entity, tuple(names), "ascii", "hb_index_text")
 
 
-def fill_fulltext(entity: str, names: Sequence[str]) -> str:
-    """What fills the full-text index of these fields from the rows."""
-    columns = ", ".join(quote(f"f_{name}") for name in names)
-    texts = ", ".join(f"hb_index_text({quote(name)})" for name in names)
-    return (
-        f"insert into {fulltext_table(entity)} (rowid, {columns}) "
-        f"select _rowid, {texts} from {entity_table(entity)} order by _rowid"
-    )
+@kept
+def reversed_fields(layout: Layout) -> list[str]:
+    """The fields whose texts are also kept from their ends to their beginnings."""
+    return [one.name for one in layout.columns if "suffix-index" in one.indexes]
 
 
 def satellites(layout: Layout, known: Collection[str]) -> Iterator[str]:
-    """What creates the side tables, indexes and full-text index that are not among the known names (quoted)."""
+    """What creates the side tables, indexes and text indexes that are not among the known names (quoted)."""
     for one in layout.columns:
         if one.strategy == "side" and side_table(layout.entity, one.name) not in known:
             yield _side(layout, one)
         for _, name, text in indexes(layout, one):
             if name not in known:
                 yield text
-    if fulltext_table(layout.entity) not in known:
-        yield from _fulltext(layout)
+    yield from (one.create for one in text_indexes(layout) if one.table not in known)
 
 
 def _extended(before: Layout, after: Layout) -> Iterator[str]:
@@ -180,11 +227,14 @@ def _extended(before: Layout, after: Layout) -> Iterator[str]:
     for one in after.columns:
         if one.name not in before.by_name:
             yield f"alter table {table} add column {_column(one)}"
+            if "suffix-index" in one.indexes:
+                yield f"alter table {table} add column {reversed_column(one.name)} text"
             yield from _satellites(after, one)
-    if fulltext_fields(after) != fulltext_fields(before):
-        if fulltext_fields(before):
-            yield f"drop table {fulltext_table(after.entity)}"
-        yield from _fulltext(after)
+    changed = [one for one in text_indexes(after) if one not in text_indexes(before)]
+    for one in text_indexes(before):
+        if one.table in {other.table for other in changed}:
+            yield f"drop table {one.table}"
+    yield from (one.create for one in changed)
 
 
 def _dropped(layout: Layout) -> Iterator[str]:
@@ -192,8 +242,8 @@ def _dropped(layout: Layout) -> Iterator[str]:
     for one in layout.columns:
         if one.strategy == "side":
             yield f"drop table if exists {side_table(layout.entity, one.name)}"
-    if fulltext_fields(layout):
-        yield f"drop table if exists {fulltext_table(layout.entity)}"
+    for one in text_indexes(layout):
+        yield f"drop table if exists {one.table}"
 
 
 @kept
@@ -205,7 +255,7 @@ def side_fields(layout: Layout) -> list[Column]:
 @kept
 def has_satellites(layout: Layout) -> bool:
     """Whether rows of the entity lie in more tables than one."""
-    return bool(side_fields(layout) or fulltext_fields(layout))
+    return bool(side_fields(layout) or text_indexes(layout))
 
 
 @kept
@@ -225,14 +275,18 @@ def is_numbered(layout: Layout) -> bool:
 
 @kept
 def insert(layout: Layout) -> str:
-    """Insert one row: values in the layout's order, then `_v`."""
-    return _insert(layout, [*map(quote, layout.names), "_v"])
+    """Insert one row: values in the layout's order, reversed texts, then `_v`."""
+    return _insert(layout, _written(layout))
 
 
 @kept
 def insert_numbered(layout: Layout) -> str:
     """As `insert`, with `_rowid` before the values."""
-    return _insert(layout, ["_rowid", *map(quote, layout.names), "_v"])
+    return _insert(layout, ["_rowid", *_written(layout)])
+
+
+def _written(layout: Layout) -> list[str]:
+    return [*map(quote, layout.names), *map(reversed_column, reversed_fields(layout)), "_v"]
 
 
 def _insert(layout: Layout, names: Sequence[str]) -> str:
@@ -241,9 +295,9 @@ def _insert(layout: Layout, names: Sequence[str]) -> str:
 
 @kept
 def update(layout: Layout) -> str:
-    """Replace one row: values in the layout's order without object_id, `_v`, then the rowid."""
-    sets = [f"{quote(name)} = ?" for name in layout.names[1:]]
-    return f"update {entity_table(layout.entity)} set {', '.join([*sets, '_v = ?'])} where _rowid = ?"
+    """Replace one row: values in the layout's order without object_id, reversed texts, `_v`, then the rowid."""
+    sets = ", ".join(f"{name} = ?" for name in _written(layout)[1:])
+    return f"update {entity_table(layout.entity)} set {sets} where _rowid = ?"
 
 
 @kept
@@ -254,14 +308,6 @@ def existing(layout: Layout) -> str:
         f"select _rowid, {names} from {entity_table(layout.entity)} "
         'where "object_id" in (select value from json_each(?))'
     )
-
-
-@kept
-def insert_fulltext(layout: Layout) -> str:
-    """Index one row: rowid, then the texts."""
-    names = fulltext_fields(layout)
-    columns = ", ".join(["rowid", *(quote(f"f_{name}") for name in names)])
-    return f"insert into {fulltext_table(layout.entity)} ({columns}) values ({', '.join('?' * (len(names) + 1))})"
 
 
 Shape = tuple[tuple[str, ...], tuple[Code | None, ...], RowMaker]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from heaven_core.backend import Batch, Layout, Written
 from heaven_core.codecs import decoder, encode_column, encoded, item_encoder
 from heaven_core.errors import HeavenError, UniqueViolation
-from heaven_core.sql import encoded_item, entity_table, fulltext_table, quote, side_table
+from heaven_core.sql import encoded_item, entity_table, quote, reversed_column, side_table
 from heaven_core.text import index_text
 from heaven_core.types import canonical_json
 from heaven_sqlite import statements
@@ -124,10 +124,17 @@ def _encoded(layout: Layout, batch: Batch, positions: Sequence[int]) -> Iterator
         yield encoded(one.field.dtype, column if everything else [column[position] for position in positions])
 
 
+def _reversed(layout: Layout, batch: Batch, positions: Sequence[int]) -> Iterator[Iterable[Any]]:
+    """The texts of fields that are indexed by their endings, from their ends to their beginnings."""
+    for name in statements.reversed_fields(layout):
+        column = batch.columns[name]
+        yield [None if (text := column[position]) is None else text[::-1] for position in positions]
+
+
 def _insert(
     connection: Connection, layout: Layout, batch: Batch, order: Sequence[int], lsn: int, numbers: RowIds
 ) -> None:
-    columns = _encoded(layout, batch, order)
+    columns = [*_encoded(layout, batch, order), *_reversed(layout, batch, order)]
     if not statements.is_numbered(layout):
         connection.executemany(statements.insert(layout), zip(*columns, repeat(lsn)))
         return
@@ -141,7 +148,9 @@ def _insert(
 def _update(connection: Connection, layout: Layout, batch: Batch, changed: Sequence[Changed], lsn: int) -> None:
     rowids = [one.rowid for one in changed]
     _free_unique(connection, layout, rowids)
-    parameters = ((*one.row[1:], lsn, one.rowid) for one in changed)
+    endings = zip(*_reversed(layout, batch, [one.position for one in changed]), strict=True)
+    more = endings if statements.reversed_fields(layout) else repeat(())
+    parameters = ((*one.row[1:], *ends, lsn, one.rowid) for one, ends in zip(changed, more))  # noqa: B905
     connection.executemany(statements.update(layout), parameters)
     if statements.has_satellites(layout):
         _delete_satellites(connection, layout, rowids)
@@ -163,14 +172,14 @@ def _insert_satellites(
     for one in statements.side_fields(layout):
         text = f"insert into {side_table(layout.entity, one.name)} values (?, ?, ?)"
         connection.executemany(text, _items(one.field, batch.columns[one.name], positions, rowids))
-    names = statements.fulltext_fields(layout)
-    if names:
-        texts = [[_indexed(batch.columns[name][position]) for position in positions] for name in names]
-        connection.executemany(statements.insert_fulltext(layout), zip(rowids, *texts, strict=True))
+    for index in statements.text_indexes(layout):
+        texts = [indexed(index, [batch.columns[name][position] for position in positions]) for name in index.names]
+        connection.executemany(index.insert, zip(rowids, *texts, strict=True))
 
 
-def _indexed(text: str | None) -> str | None:
-    return None if text is None else index_text(text)
+def indexed(index: statements.TextIndex, texts: Sequence[str | None]) -> Sequence[str | None]:
+    """What the index keeps of these texts."""
+    return [None if text is None else index_text(text) for text in texts] if index.function else texts
 
 
 def _items(field: Any, column: Sequence[Any], positions: Sequence[int], rowids: Sequence[int]) -> Iterator[Any]:
@@ -184,8 +193,8 @@ def _delete_satellites(connection: Connection, layout: Layout, rowids: Sequence[
     marked = [(rowid,) for rowid in rowids]
     for one in statements.side_fields(layout):
         connection.executemany(f"delete from {side_table(layout.entity, one.name)} where row = ?", marked)
-    if statements.fulltext_fields(layout):
-        connection.executemany(f"delete from {fulltext_table(layout.entity)} where rowid = ?", marked)
+    for index in statements.text_indexes(layout):
+        connection.executemany(f"delete from {index.table} where rowid = ?", marked)
 
 
 def delete(connection: Connection, layout: Layout, ids: Sequence[str], backend: str) -> tuple[list[str], Sequence[int]]:
@@ -212,17 +221,24 @@ def delete(connection: Connection, layout: Layout, ids: Sequence[str], backend: 
 
 
 def fill_satellites(connection: Connection, before: Layout, after: Layout) -> None:
-    """Fill the full-text index of an extended entity from the rows that are there."""
-    names = statements.fulltext_fields(after)
-    if names and names != statements.fulltext_fields(before):
-        connection.execute(statements.fill_fulltext(after.entity, names))
+    """Fill the text indexes that an extended entity has anew from the rows that are there."""
+    for index in statements.text_indexes(after):
+        if index not in statements.text_indexes(before):
+            connection.execute(index.fill)
 
 
-def rebuild_fulltext(connection: Connection, entity: str, names: Sequence[str]) -> None:
-    """Make the full-text index anew from the rows."""
-    connection.execute(f"drop table if exists {fulltext_table(entity)}")
-    connection.execute(statements.create_fulltext(entity, names))
-    connection.execute(statements.fill_fulltext(entity, names))
+def rebuild(connection: Connection, index: statements.TextIndex) -> None:
+    """Make a text index anew from the rows."""
+    connection.execute(f"drop table if exists {index.table}")
+    connection.execute(index.create)
+    connection.execute(index.fill)
+
+
+def rebuild_reversed(connection: Connection, layout: Layout, name: str) -> None:
+    """Make the reversed texts of a field anew from the rows."""
+    column = reversed_column(name)
+    wrong = f"{column} is not hb_reversed({quote(name)})"
+    connection.execute(f"update {entity_table(layout.entity)} set {column} = hb_reversed({quote(name)}) where {wrong}")
 
 
 def rebuild_every_fulltext(connection: Connection) -> None:
@@ -231,7 +247,8 @@ def rebuild_every_fulltext(connection: Connection) -> None:
         columns = connection.execute("select name from pragma_table_info(?)", (f"e_{entity}._fts",)).fetchall()
         connection.execute("savepoint hb_rebuild")
         try:
-            rebuild_fulltext(connection, entity, [name.removeprefix("f_") for (name,) in columns])
+            names = [name.removeprefix("f_") for (name,) in columns]
+            rebuild(connection, statements.fulltext_index(entity, names))
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # the disk, not the tables
                 raise

@@ -95,10 +95,10 @@ def test_an_array_may_lie_in_a_table_of_its_own() -> None:
             "one strategy stores a field, not inline and json",
         ),
         (
-            [StoreChoice(strategy="suffix-index")],
+            [StoreChoice(strategy="vector")],
             ONE,
             PlacementError,
-            r"backend 'main' \(sqlite\) has no 'suffix-index' for ShortText; it has: inline, .*inverted",
+            r"backend 'main' \(sqlite\) has no 'vector' for ShortText; it has: inline, .*inverted",
         ),
         ([StoreChoice(strategy="side")], ONE, PlacementError, "has no 'side' for ShortText"),
         (
@@ -118,9 +118,10 @@ def test_what_cannot_be_is_refused_with_what_can(
 
 
 def test_the_offer_is_what_the_engine_has_handlers_for() -> None:
-    assert offered(_field(), "sqlite", registries()) == ["inline", "inverted"]
+    texts = ["inverted", "suffix-index", "trigram-index"]
+    assert offered(_field(), "sqlite", registries()) == ["inline", *texts]
     assert offered(_field(Array(ShortText)), "sqlite", registries()) == ["inline", "json", "side"]
-    assert offered(_field(), "inmem", registries()) == ["inline", "json", "inverted", "suffix-index"]
+    assert offered(_field(), "inmem", registries()) == ["inline", "json", *texts]
     assert offered(_field(hb.Artifact()), "sqlite", registries()) == ["inline"]
 
 
