@@ -26,6 +26,8 @@ from heaven_core.schema import FieldSchema
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from heaven_core.cancellation import Cancellation
+
 
 @attrs.frozen
 class BackendConfig:
@@ -107,11 +109,16 @@ class Written(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Bounds of one query: seconds, rows, bytes (estimated on the rows returned)."""
+    """Bounds of one query: seconds, rows, bytes (estimated on the rows returned), and who may stop it."""
 
     deadline: float | None = 30.0
     max_rows: int | None = 1_000_000
     max_bytes: int | None = 1 << 30
+    cancel: Cancellation | None = None
+
+    def of_a_step(self) -> Limits:
+        """The bounds of a step on the way to the answer: those of time alone."""
+        return Limits(self.deadline, None, None, self.cancel)
 
 
 DEFAULT_LIMITS = Limits()
@@ -134,10 +141,14 @@ class Near(NamedTuple):
 
 
 class Search(NamedTuple):
-    """Best BM25 first: rows with at least one of the tokens in one of the fields."""
+    """Best BM25 first: rows with at least one of the tokens in one of the fields.
+
+    `weights` say how much a word in each field counts; none of them means one each.
+    """
 
     fields: tuple[FieldSchema, ...]
     tokens: tuple[str, ...]
+    weights: tuple[float, ...] = ()
 
 
 class Grouping(NamedTuple):

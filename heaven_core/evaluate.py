@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 from heaven_core.backend import Grouping, Limits, Near, OrderBy, Rows, Scan, Search
@@ -90,16 +90,23 @@ def expr_test(expr: Expr | None) -> RowTest:
 
 
 class Clock:
-    """The deadline of one query, looked at every 64 steps: one may be a slow test of a long text."""
+    """The deadline of one query and whoever may cancel it, looked at every 64 steps: one may be a slow test."""
 
-    __slots__ = ("_steps", "ends")
+    __slots__ = ("_cancel", "_steps", "ends")
 
     def __init__(self, limits: Limits) -> None:
         self.ends = None if limits.deadline is None else time.monotonic() + limits.deadline
+        self._cancel = limits.cancel
         self._steps = 0
 
     def check(self) -> None:
-        """Raise `DeadlineExceeded` if the time is over."""
+        """Stop if the time is over or the query was cancelled.
+
+        Raises:
+            DeadlineExceeded, QueryCancelled: it is, or was.
+        """
+        if self._cancel is not None:
+            self._cancel.check()
         if self.ends is not None and time.monotonic() > self.ends:
             raise deadline_exceeded()
 
@@ -278,8 +285,8 @@ def best_matches(
     rows: Sequence[Row], search: Search, everything: Iterable[Row], clock: Clock
 ) -> tuple[list[Row], list[float]]:
     """Rows with at least one token, best BM25 first (ties by id); a higher score is better."""
-    names = [field.name for field in search.fields]
-    counts: dict[str, tuple[dict[str, int], int]] = {}
+    names = dict(zip((field.name for field in search.fields), search.weights or repeat(1.0)))  # noqa: B905
+    counts: dict[str, tuple[dict[str, float], int]] = {}
     in_documents = dict.fromkeys(search.tokens, 0)
     length, documents = 0, 0
     for row in everything:
@@ -299,12 +306,13 @@ def best_matches(
     return [row for _, _, row in scored], [-score for score, _, _ in scored]
 
 
-def _token_counts(row: Row, names: Sequence[str], wanted: Mapping[str, int]) -> tuple[dict[str, int], int]:
+def _token_counts(row: Row, weights: Mapping[str, float], wanted: Mapping[str, int]) -> tuple[dict[str, float], int]:
+    """How often each wanted token is there, a field's occurrences times its weight, and how many tokens there are."""
     from heaven_core.text import tokens
 
-    found: dict[str, int] = {}
+    found: dict[str, float] = {}
     size = 0
-    for name in names:
+    for name, weight in weights.items():
         value = row.get(name)
         if value is None:
             continue
@@ -312,11 +320,11 @@ def _token_counts(row: Row, names: Sequence[str], wanted: Mapping[str, int]) -> 
         size += len(words)
         for word in words:
             if word in wanted:
-                found[word] = found.get(word, 0) + 1
+                found[word] = found.get(word, 0.0) + weight
     return found, size
 
 
-def _bm25(found: Mapping[str, int], size: int, average: float, documents: int, df: Mapping[str, int]) -> float:
+def _bm25(found: Mapping[str, float], size: int, average: float, documents: int, df: Mapping[str, int]) -> float:
     score = 0.0
     for token, count in found.items():
         idf = math.log(1 + (documents - df[token] + 0.5) / (df[token] + 0.5))

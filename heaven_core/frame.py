@@ -6,7 +6,7 @@ libraries are made on demand. Conversions to Arrow live in `heaven_core.arrow`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from heaven_core.backend import Rows
@@ -20,11 +20,12 @@ RANK_COLUMNS = frozenset({"_score", "_distance"})
 class ResultFrame:
     """An answer. Iterating gives dicts; `len` is the number of rows."""
 
-    __slots__ = ("_dtypes", "_rows")
+    __slots__ = ("_dtypes", "_rows", "_searched")
 
-    def __init__(self, rows: Rows, dtypes: Mapping[str, LogicalType[Any]]) -> None:
+    def __init__(self, rows: Rows, dtypes: Mapping[str, LogicalType[Any]], searched: str = "") -> None:
         self._rows = rows
         self._dtypes = dtypes
+        self._searched = searched
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -57,7 +58,7 @@ class ResultFrame:
 
     def head(self, count: int = 10) -> ResultFrame:
         """The first rows as an answer of their own."""
-        return ResultFrame(self._rows._replace(tuples=self._rows.tuples[: max(count, 0)]), self._dtypes)
+        return ResultFrame(self._rows._replace(tuples=self._rows.tuples[: max(count, 0)]), self._dtypes, self._searched)
 
     def rows(self) -> list[dict[str, Any]]:
         """One plain dict per row; the caller may change them."""
@@ -100,6 +101,40 @@ class ResultFrame:
         if len(self) != 1 or len(names) != 1:
             raise QueryError(f"scalar needs one row and one column; the result has {len(self)} and {len(names)}")
         return self.column(names[0])[0]
+
+    def highlights(
+        self,
+        field: str,
+        *,
+        before: str = "**",
+        after: str = "**",
+        width: int | None = 160,
+        escape: Callable[[str], str] | None = None,
+    ) -> list[str | None]:
+        """For each row, the part of a text with the most words of the search, those words marked; None without any.
+
+        width: about how many characters to show; None for the whole text.
+        escape: applied to the text and not to the marks; `html.escape` where these are tags.
+
+        Raises:
+            QueryError: the query searched for nothing, or the column holds no text.
+            UnknownField: the answer has no such column.
+        """
+        from heaven_core.highlight import marked
+        from heaven_core.text import tokens
+
+        if not self._searched:
+            raise QueryError("there is nothing to highlight: the query has no search")
+        if width is not None and (type(width) is not int or width < 1):
+            raise QueryError(f"highlights takes a width of at least 1, a whole number, or None, not {shown(width)}")
+        texts = self.column(field)
+        if "text" not in self._dtypes[field].traits:
+            raise QueryError(f"{field} is {self._dtypes[field]!r}; highlights are made in texts")
+        wanted = frozenset(tokens(self._searched))
+        return [
+            None if text is None else marked(text, wanted, before=before, after=after, width=width, escape=escape)
+            for text in texts
+        ]
 
     def to_dict(self) -> dict[str, list[Any]]:
         """Column name -> list of values."""

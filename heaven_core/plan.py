@@ -62,6 +62,22 @@ class Planner:
         """Whether the whole filter runs in Python, because it is too large for the engine."""
         self.steps: list[dict[str, Any]] = []
         self.explaining = dry
+        self._ends: float | None = None
+
+    def _left(self) -> Limits:
+        """The query's bounds, with the time that is left of it after the steps before."""
+        limits = self.query.limits_
+        if limits.cancel is not None:
+            limits.cancel.check()
+        if limits.deadline is None:
+            return limits
+        now = time.monotonic()
+        if self._ends is None:
+            self._ends = now + limits.deadline
+            return limits
+        if now > self._ends:
+            raise evaluate.deadline_exceeded()
+        return limits._replace(deadline=self._ends - now)
 
     # conditions --------------------------------------------------------------------------------------------------
 
@@ -79,7 +95,7 @@ class Planner:
         self.steps[-1] |= {"backend_type": ctx.backend_type, "notes": notes}
         if self.dry:
             return IdSet(())
-        test, clock = evaluate.expr_test(expr), evaluate.Clock(self.query.limits_)
+        test, clock = evaluate.expr_test(expr), evaluate.Clock(self._left())
         rows = self._columns(tuple(dict.fromkeys(("object_id", *fields))), None)
         return IdSet([row["object_id"] for row in evaluate.select(rows, test, clock)])
 
@@ -133,11 +149,11 @@ class Planner:
         test = leaf.op.predicate(leaf.field.dtype, leaf.value)
         names = tuple(dict.fromkeys(("object_id", leaf.field.name)))
         rows = self._columns(names, None)
-        found = evaluate.select(rows, lambda row: test(row[leaf.field.name]), evaluate.Clock(self.query.limits_))
+        found = evaluate.select(rows, lambda row: test(row[leaf.field.name]), evaluate.Clock(self._left()))
         return IdSet([row["object_id"] for row in found])
 
     def _columns(self, names: tuple[str, ...], where: Where | None) -> list[dict[str, Any]]:
-        limits = Limits(self.query.limits_.deadline, None, None)
+        limits = self._left().of_a_step()
         rows = self.stored.backend.run(Scan(self.stored.layout, names, where=where, limits=limits), self.tx)
         return row_maker(rows.names, rows.decoders)(rows.tuples)
 
@@ -163,6 +179,7 @@ class Planner:
     def run(self) -> Rows:
         """The rows of the answer."""
         query = self.query
+        self._left()
         if query.near_ is not None and query.search_ is not None:
             return self._fused()
         if self.stored.derive is not None:
@@ -192,7 +209,7 @@ class Planner:
             order=query.order,
             limit=query.limit_,
             offset=query.offset_,
-            limits=query.limits_,
+            limits=self._left(),
             **more,
         )
 
@@ -280,7 +297,7 @@ class Planner:
 
     def _sub(self, query: Query, *, quiet: bool = False) -> Rows:
         planner = Planner(self.stored, query, self.tx, dry=self.dry)
-        planner.in_python, planner.explaining = self.in_python, self.explaining
+        planner.in_python, planner.explaining, planner._ends = self.in_python, self.explaining, self._ends
         rows = planner.run()
         self.steps += [] if quiet else planner.steps
         return rows
@@ -291,7 +308,7 @@ class Planner:
         spec = self.query.search_
         assert spec is not None
         fields = self._search_fields()
-        search = Search(fields, tuple(dict.fromkeys(tokens(spec.query))))
+        search = Search(fields, tuple(dict.fromkeys(tokens(spec.query))), spec.weights)
         if not search.tokens:
             where = AnyOf(())
             return self._ranked_in_python(where, (), lambda rows: ([], []), "_score")
@@ -303,7 +320,7 @@ class Planner:
         if self.dry:
             return Rows((), (), [])
         everything = self._columns(("object_id", *names), None)
-        clock = evaluate.Clock(self.query.limits_)
+        clock = evaluate.Clock(self._left())
         return self._ranked_in_python(
             where, names, lambda rows: evaluate.best_matches(rows, search, everything, clock), "_score"
         )
@@ -383,7 +400,7 @@ class Planner:
             limit=query.limit_,
             offset=query.offset_,
             group=group,
-            limits=query.limits_,
+            limits=self._left(),
         )
 
     def _aggregate(self, one: Aggregate) -> QueryFragment | None:
@@ -431,7 +448,8 @@ class Planner:
         if query.search_ is not None:
             from heaven_core.text import tokens
 
-            more["search"] = Search(self._search_fields(), tuple(dict.fromkeys(tokens(query.search_.query))))
+            wanted = tuple(dict.fromkeys(tokens(query.search_.query)))
+            more["search"] = Search(self._search_fields(), wanted, query.search_.weights)
         return evaluate.scan(self._scan(where, **more), rows, everything=lambda: rows)
 
 
@@ -500,7 +518,7 @@ class LazyTypes(Mapping[str, LogicalType[Any]]):
 def run(stored: StoredEntity, query: Query, tx: Any) -> ResultFrame:
     """The answer to a query."""
     planner = Planner(stored, query, tx)
-    return ResultFrame(_rows(planner), LazyTypes(query))
+    return ResultFrame(_rows(planner), LazyTypes(query), "" if query.search_ is None else query.search_.query)
 
 
 def _rows(planner: Planner) -> Rows:

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from heaven_core.explain import Explanation, Source
     from heaven_core.frame import ResultFrame
 
+MAX_WEIGHT = 1e6
 KEYS = ("filter", "select", "order", "limit", "offset", "near", "search", "aggregate", "group_by", "having")
 METRICS = ("cosine", "l2", "dot")
 MAX_TOP_K = 100_000
@@ -67,16 +68,18 @@ class NearSpec:
 class SearchSpec:
     """A ranked full-text search in some fields; None are those that the entity's placement suggests."""
 
-    __slots__ = ("fields", "query")
+    __slots__ = ("fields", "query", "weights")
 
-    def __init__(self, query: str, fields: tuple[FieldSchema, ...] | None) -> None:
-        self.query, self.fields = query, fields
+    def __init__(self, query: str, fields: tuple[FieldSchema, ...] | None, weights: tuple[float, ...] = ()) -> None:
+        self.query, self.fields, self.weights = query, fields, weights
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
         if self.fields is None:
             return {"query": self.query}
-        return {"query": self.query, "fields": [field.name for field in self.fields]}
+        names = [field.name for field in self.fields]
+        weighted = dict(zip(names, self.weights, strict=True)) if self.weights else names
+        return {"query": self.query, "fields": weighted}
 
 
 class Query:
@@ -154,12 +157,15 @@ class Query:
     def search(self, query: str, fields: Any = None) -> Query:
         """Rows with at least one word of `query` in one of the fields, best BM25 first.
 
-        Without `fields`: those with a full-text index, or else every text field.
+        fields: names or references, or a mapping from them to how much a word in each counts,
+            such as ``{"title": 3, "body": 1}``. Without it: those with a full-text index, or
+            else every text field.
         """
-        chosen = _search_fields(self.schema, fields)
+        weights = tuple(_weight(name, one) for name, one in fields.items()) if is_mapping(fields) else ()
+        chosen = _search_fields(self.schema, list(fields) if is_mapping(fields) else fields)
         text = _argument((chosen or text_fields(self.schema))[0], None, query, "search")
         new = self._copy()
-        new.search_ = SearchSpec(text, chosen)
+        new.search_ = SearchSpec(text, chosen, weights)
         return new
 
     def select(self, *fields: Any) -> Query:
@@ -253,12 +259,21 @@ class Query:
         return new
 
     def limits(self, /, **bounds: Any) -> Query:
-        """Other bounds than the defaults: `deadline` (seconds), `max_rows`, `max_bytes`; None for none."""
+        """Other bounds than the defaults: `deadline` (seconds), `max_rows`, `max_bytes`; None for none.
+
+        And `cancel`, a `Cancellation` by which another thread can stop the query.
+        """
         unknown = set(bounds) - set(Limits._fields)
         if unknown:
             word = min(unknown)
             raise UnknownKey(f"there is no bound {shown(word)}; {did_you_mean(word, Limits._fields)}")
         for key, value in bounds.items():
+            if key == "cancel":
+                from heaven_core.cancellation import Cancellation
+
+                if not isinstance(value, Cancellation | None):
+                    raise QueryError(f"the bound 'cancel' takes a heavenbase.Cancellation or None, not {a_kind(value)}")
+                continue
             kinds = (int, float) if key == "deadline" else int
             if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not value > 0):
                 number = "number" if key == "deadline" else "whole number"
@@ -435,6 +450,16 @@ def _search_fields(schema: EntitySchema, given: Any) -> tuple[FieldSchema, ...] 
     if not chosen:
         raise QueryError(f"search in which fields of {schema.id!r}? Leave `fields` out for those with an index")
     return chosen
+
+
+def _weight(field: Any, given: Any) -> float:
+    """How much a word in a field counts."""
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or not 0 < given <= MAX_WEIGHT:
+        name = field if isinstance(field, str) else getattr(field, "field_name", field)
+        raise QueryError(
+            f"search: the weight of {shown(name)} is a number above 0 and up to {MAX_WEIGHT:.0f}, not {shown(given)}"
+        )
+    return float(given)
 
 
 def text_fields(schema: EntitySchema) -> list[FieldSchema]:

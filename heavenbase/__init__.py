@@ -56,6 +56,7 @@ from heaven_core.types import (
 if TYPE_CHECKING:
     from heaven_core import config as config
     from heaven_core import errors as errors
+    from heaven_core.cancellation import Cancellation as Cancellation
     from heaven_core.capabilities import CapabilityIndex
     from heaven_core.frame import ResultFrame as ResultFrame
     from heaven_core.query import Query as Query
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     capabilities: CapabilityIndex
 
 _LAZY = {
+    "Cancellation": "heaven_core.cancellation:Cancellation",
     "Catalog": "heaven_system:Catalog",
     "ConfigLayer": "heaven_system:ConfigLayer",
     "HeavenBase": "heaven_core.workspace:HeavenBase",
@@ -85,6 +87,7 @@ __all__ = [
     "Array",
     "Artifact",
     "Boolean",
+    "Cancellation",
     "Catalog",
     "Categorical",
     "ConfigLayer",

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.unit
 
 HEAVENBASE = """
-    Array Artifact Boolean Catalog Categorical ConfigLayer Date Duration Entity EntitySchema ExternalRef Field
-    FieldSchema Float HeavenBase HeavenError Identifier InlineColumn Integer InvertedIndex Json JsonField LogicalType
-    LongText MediumText MetaSchema Query ResultFrame ShortText SideTable Strategy SuffixIndex Timestamp Transaction
-    TrigramIndex Vector VectorIndex __version__ capabilities config errors ext field
+    Array Artifact Boolean Cancellation Catalog Categorical ConfigLayer Date Duration Entity EntitySchema ExternalRef
+    Field FieldSchema Float HeavenBase HeavenError Identifier InlineColumn Integer InvertedIndex Json JsonField
+    LogicalType LongText MediumText MetaSchema Query ResultFrame ShortText SideTable Strategy SuffixIndex Timestamp
+    Transaction TrigramIndex Vector VectorIndex __version__ capabilities config errors ext field
 """
 
 EXT = """
@@ -99,6 +99,7 @@ FRAME = """
     columns: tuple[str, ...]
     dtypes: Mapping[str, LogicalType[Any]]
     head(count: int = 10) -> ResultFrame
+    highlights(field: str, *, before: str = '**', after: str = '**', width: int | None = 160, escape: Callable[[str], str] | None = None) -> list[str | None]
     ids: list[str]
     iter_batches(size: int = 1000) -> Iterator[list[dict[str, Any]]]
     rank: str | None
@@ -109,7 +110,7 @@ FRAME = """
     to_dict() -> dict[str, list[Any]]
     to_pandas() -> Any
     to_polars() -> Any
-"""
+"""  # noqa: E501
 
 
 @pytest.mark.parametrize(("module", "names"), [(hb, HEAVENBASE), (heavenbase.ext, EXT)], ids=["heavenbase", "ext"])

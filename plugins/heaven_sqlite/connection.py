@@ -10,6 +10,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from heaven_core.cancellation import Cancellation
 
 STEPS_BETWEEN_LOOKS = 1_000
 """Steps of SQLite's machine between two looks at the clock: some hundred rows, each perhaps a slow function's."""
@@ -19,13 +23,13 @@ CLOSE_WAIT_S = 5.0
 
 
 class Connection:
-    """One SQLite connection, with the deadline of the query that it runs.
+    """One SQLite connection, with the deadline of the query that it runs and whoever may cancel it.
 
     Whoever runs something on it holds `lock` meanwhile: closing a connection under another
     thread's statement would end the process. `shut` says that a fork has closed it.
     """
 
-    __slots__ = ("deadline", "execute", "executemany", "lock", "raw", "shut")
+    __slots__ = ("cancel", "deadline", "execute", "executemany", "lock", "raw", "shut")
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self.raw = raw
@@ -34,9 +38,12 @@ class Connection:
         self.execute = self.raw.execute
         self.executemany = self.raw.executemany
         self.deadline: float | None = None
+        self.cancel: Cancellation | None = None
         self.raw.set_progress_handler(self._late, STEPS_BETWEEN_LOOKS)
 
     def _late(self) -> bool:
+        if self.cancel is not None and self.cancel.cancelled:
+            return True
         return self.deadline is not None and time.monotonic() > self.deadline
 
     @property

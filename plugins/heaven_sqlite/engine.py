@@ -468,12 +468,15 @@ class SqliteBackend:
                 assert isinstance(request, Locate)
                 return _locate(connection, request)
         except sqlite3.Error as error:
+            if connection.cancel is not None:
+                connection.cancel.check()
             raise self.typed(error) from error
         finally:
-            connection.deadline = None
+            connection.deadline = connection.cancel = None
 
     def _scan(self, connection: Connection, request: Scan, tx: SqliteTransaction | None) -> Rows:
         limits = request.limits
+        connection.cancel = limits.cancel
         if limits.deadline is not None:
             connection.deadline = time.monotonic() + limits.deadline
         if request.group is not None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
-from heaven_core.backend import Change, Column, Grouping, Layout, OrderBy, Scan
+from heaven_core.backend import Change, Column, Grouping, Layout, OrderBy, Scan, Search
 from heaven_core.codecs import Code, RowMaker, decoder, row_maker
 from heaven_core.expr import Aggregate
 from heaven_core.sql import (
@@ -399,11 +399,20 @@ def _search_sql(request: Scan, condition: str, values: tuple[Any, ...], limit: i
         f"select {columns}, -f.rank from {table} f join {entity_table(layout.entity)} t on t._rowid = f.rowid "
         f"where f.{table} match ?"
     )
+    asked: tuple[Any, ...] = (fts_query([field.name for field in search.fields], search.tokens, "OR"),)
+    if search.weights:
+        text += " and f.rank match ?"
+        asked = (*asked, _weighted(layout, search))
     if condition:
         text += f" and {condition}"
     text += order_sql(layout, request.order) if request.order else ' order by f.rank, t."object_id"'
-    query = fts_query([field.name for field in search.fields], search.tokens, "OR")
-    return _limited(text, (query, *values), limit, request.offset)
+    return _limited(text, (*asked, *values), limit, request.offset)
+
+
+def _weighted(layout: Layout, search: Search) -> str:
+    """FTS5's ranking function, with how much a word in each of the index's columns counts."""
+    known = dict(zip((field.name for field in search.fields), search.weights, strict=True))
+    return f"bm25({', '.join(repr(known.get(name, 1.0)) for name in fulltext_fields(layout))})"
 
 
 def group_sql(request: Scan, group: Grouping, *, exact_sums: bool) -> Sql:
