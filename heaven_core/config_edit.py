@@ -99,6 +99,18 @@ def untrust(folder: str) -> bool:
     return True
 
 
+def trusted_projects() -> list[tuple[str, str]]:
+    """The folder of each project that the user's file trusts, and how it stands: trusted, changed or gone."""
+    path = config.user_file()
+    user = None if path is None else read(path)
+    found: list[tuple[str, str]] = []
+    for folder, digest in sorted(trusted(user).items()) if user is not None else ():
+        content = read(os.path.join(folder, config.PROJECT_FILE))
+        state = "gone" if content is None else "trusted" if content.digest == digest else "changed"
+        found.append((folder, state))
+    return found
+
+
 def _user_file() -> str:
     path = config.user_file()
     if path is None:
