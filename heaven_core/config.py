@@ -239,7 +239,7 @@ def checked(name: str, value: Any, origin: str, base: str = "") -> Any:
         return None
     try:
         return _as_kind(key, value, base)
-    except (TypeError, ValueError):
+    except (OSError, TypeError, ValueError):  # the first where the current folder is gone
         was = REDACTED if is_secret(name) else shown(value)
         raise ConfigError(f"{name} takes {key.takes}, not {was} (from {origin})") from None
 

@@ -194,7 +194,7 @@ def _read_again(path: str) -> Content | None:
     """The file as it is now, from memory where nothing has touched it; None if it has just gone."""
     kept = _contents.get(path)
     try:
-        if kept is not None and kept[0] == _stamp(os.stat(path)):
+        if kept is not None and kept[0] == _stamp(path, os.stat(path)):
             return kept[1]
         content, stamp = _read(path)
     except FileNotFoundError:
@@ -217,17 +217,25 @@ def read(path: str) -> Content | None:
         return None
 
 
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
-    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev)
+def _stamp(path: str, status: os.stat_result) -> tuple[int, ...]:
+    """What changes whenever the file does: its content, whom it belongs to, who may write it, where a link leads."""
+    link = os.lstat(path)
+    changed = (status.st_mtime_ns, status.st_ctime_ns, link.st_ctime_ns)
+    return (*changed, status.st_size, status.st_ino, status.st_dev, link.st_ino)
 
 
 def _read(path: str) -> tuple[Content, tuple[int, ...]]:
     name = os.path.basename(path)
     try:
         # Without waiting: something that is no file may have taken its place.
-        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            status = os.fstat(file.fileno())
-            data = file.read(MAX_BYTES + 1) if stat.S_ISREG(status.st_mode) else None
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            status, data = os.fstat(handle), None
+            if stat.S_ISREG(status.st_mode):
+                with open(handle, "rb", closefd=False) as file:
+                    data = file.read(MAX_BYTES + 1)
+        finally:
+            os.close(handle)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -236,7 +244,7 @@ def _read(path: str) -> tuple[Content, tuple[int, ...]]:
             raise ConfigError(f"{name} cannot be read: {error.strerror}") from error
     if data is None:
         raise ConfigError(f"{name} is no ordinary file; put one in its place, or remove it")
-    return Content(path, data, _strange(path, status)), _stamp(status)
+    return Content(path, data, _strange(path, status)), _stamp(path, status)
 
 
 def _strange(path: str, status: os.stat_result) -> str:
@@ -295,7 +303,9 @@ def _tables(data: bytes, name: str) -> dict[str, Any]:
     except RecursionError as error:
         raise ConfigError(f"{name} is nested too deeply") from error
     except ValueError as error:
-        raise ConfigError(f"{name} is no TOML: {error}") from error
+        last = data.rstrip().count(b"\n") + 1
+        where = str(error).replace("at end of document", f"at line {last}, the last one")
+        raise ConfigError(f"{name} is no TOML: {where}") from error
 
 
 def flattened(tables: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -21,7 +21,9 @@ def absolute(given: str | os.PathLike[str]) -> str:
     text = os.path.expanduser(text)
     if text.startswith("~") or b"\0" in os.fsencode(text):
         raise ValueError("no path on this machine")
-    parts = os.path.join(os.getcwd(), text).split(os.sep)
+    if not text.startswith(os.sep):  # only then, since the current folder may be gone
+        text = os.path.join(os.getcwd(), text)
+    parts = text.split(os.sep)
     return os.sep + os.sep.join(part for part in parts if part not in {"", "."})
 
 
