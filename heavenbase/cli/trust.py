@@ -66,7 +66,7 @@ def trust(path: str, yes: bool, lists: bool, as_json: bool) -> int | None:
 def untrust(path: str, as_json: bool) -> None:
     """Trust the project at or above PATH no longer; its folder may be gone."""
     from heaven_core import config_edit
-    from heaven_core.config import project_file_from
+    from heaven_core.config import PROJECT_FILE, project_file_from
     from heaven_core.errors import ConfigError
     from heaven_core.paths import resolved
     from heaven_core.sharing import absolute_path
@@ -80,7 +80,7 @@ def untrust(path: str, as_json: bool) -> None:
     if as_json:
         print_json({"project": taken})
     else:
-        note(f"no longer trusted: {shown_path(taken)}")
+        note(f"no longer trusted: {shown_path(f'{taken}/{PROJECT_FILE}')}")
 
 
 def _project_content(path: str) -> Content:

@@ -24,7 +24,7 @@ def value_text(value: Any) -> str:
         return "none"
     if isinstance(value, list):
         names: list[Any] = value  # pyright: ignore[reportUnknownVariableType]  # of names
-        simple = all(name and name == name.strip() and "," not in name and name[0] != "[" for name in names)
+        simple = names and all(name and name == name.strip() and "," not in name and name[0] != "[" for name in names)
         return ",".join(names) if simple else json_text(names)
     return value if isinstance(value, str) else json_text(value)
 
