@@ -113,7 +113,7 @@ def _project(content: Content, trust: Mapping[str, str]) -> FileLayer:
     values, unknown = _split(content, given, refused)
     _warn_refused(content, refused)
     _warn_unknown(content, unknown)
-    ignored = {name: (given[name], why) for name, why in refused.items() if name in KEYS}
+    ignored = {name: (_meant(content, name, given[name]), why) for name, why in refused.items() if name in KEYS}
     return FileLayer("project", content.path, values, ignored, confined=not is_trusted)
 
 
@@ -127,7 +127,16 @@ def reviewed(content: Content) -> FileLayer:
     refused = _refused(content, given, UNTRUSTED)
     values, _ = _split(content, given, {})
     allowed = {name: value for name, value in values.items() if name not in refused}
-    return FileLayer("project", content.path, allowed, {name: (values[name], why) for name, why in refused.items()})
+    ignored = {name: (_meant(content, name, given[name]), why) for name, why in refused.items()}
+    return FileLayer("project", content.path, allowed, ignored)
+
+
+def _meant(content: Content, name: str, value: Any) -> Any:
+    """What an ignored setting would be; in words where it is of the wrong kind, or unknown to this version."""
+    try:
+        return _checked(content, name, value)
+    except (ConfigError, KeyError):
+        return shown(value)
 
 
 def check_confined(layers: Iterable[FileLayer], place: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from heavenbase.cli.output import as_json_option, note, print_json, print_table, records, write
+from heavenbase.cli.output import as_json_option, escaped, note, on_terminal, print_json, print_table, records, write
 from heavenbase.cli.trust import trust, untrust
 from heavenbase.cli.values import shown_path, shown_value, value_text
 
@@ -77,7 +77,7 @@ def get(key: str, as_json: bool) -> None:
     if as_json:
         print_json({"key": name, "value": value, "origin": found.origin})
     else:
-        write(value_text(value))
+        write(escaped(value_text(value)) if on_terminal() else value_text(value))
 
 
 _SET_EXAMPLES = """\b
@@ -209,9 +209,9 @@ def _report(name: str, path: str, *, as_json: bool) -> None:
     if as_json:
         print_json(told)
     elif name in KEYS:
-        note(f"{name} is now {value_text(told['value'])} ({told['origin']}); changed: {told['file']}")
+        note(f"{name} is now {escaped(value_text(told['value']))} ({told['origin']}); changed: {told['file']}")
     else:
-        note(f"{name} is gone; changed: {told['file']}")
+        note(f"{escaped(name)} is gone; changed: {told['file']}")
 
 
 for _command in (trust, untrust):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from heavenbase.cli.output import json_text
+from heavenbase.cli.output import escaped, json_text
 
 
 def shown_value(name: str, value: Any) -> Any:
@@ -31,6 +31,7 @@ def value_text(value: Any) -> str:
 
 def shown_path(path: str) -> str:
     """A path for people: from the current folder where it is beneath or above, else from the home folder."""
+    path = escaped(path)
     here, folder = str(Path.cwd()), str(Path(path).parent)
     if f"{here}/".startswith(f"{folder}/"):
         return "../" * here[len(folder) :].count("/") + Path(path).name

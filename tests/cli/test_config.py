@@ -391,6 +391,54 @@ def test_a_broken_file_is_not_trusted(invoke: Callable[..., Result], file: Path)
     assert "extensions.default takes a list of names, not 5 (from heavenbase.toml, line 1)" in result.stderr
 
 
+def test_trust_also_shows_what_only_a_newer_version_knows(invoke: Callable[..., Result], file: Path) -> None:
+    file.write_text('[capsule.trust]\nroots = ["x"]\nsince = 07:32:00\n[audit.keys]\na = "s3cret"\n')
+
+    result = invoke("config", "trust", "--json")
+
+    assert {row["key"]: row["value"] for row in json.loads(result.stdout)["settings"]} == {
+        "capsule.trust.roots": "a list of 1",
+        "capsule.trust.since": "datetime.time(7, 32)",
+        "audit.keys.a": "<redacted>",
+    }
+
+
+def test_an_ignored_value_that_json_has_no_form_for_breaks_no_list(invoke: Callable[..., Result], file: Path) -> None:
+    file.write_text("extensions.default = 07:32:00\npreset = nan\n")
+
+    rows = json.loads(invoke("config", "show", "--origin", "--json").stdout)
+
+    ignored = {row["key"]: row["value"] for row in rows if row["state"].startswith("ignored")}
+    assert ignored == {"extensions.default": "datetime.time(7, 32)", "preset": "nan"}
+
+
+def test_a_value_or_a_folder_drives_no_terminal(
+    screen: Callable[..., Ran], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "a\x1b[31mb"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("HEAVENBASE_HOME")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    (folder / "heavenbase.toml").write_text('home = "x\\u001b[32m"\n')
+
+    printed = [
+        screen("config", *command).out
+        for command in (
+            ["get", "home"],
+            ["show", "--origin"],
+            ["trust", "--yes"],
+            ["trust", "--list"],
+            ["set", "home", "y\x1b[33m", "--project"],
+            ["unset", "home", "--project"],
+            ["untrust"],
+        )
+    ]
+
+    assert "\\x1b[32m" in printed[0]
+    assert "\x1b[3" not in "".join(printed)
+
+
 # -- other commands --------------------------------------------------------------------------------------------------
 
 

@@ -157,6 +157,7 @@ def test_home_is_the_variable_s_folder_or_the_user_s(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("HEAVENBASE_HOME", "~/x")
     assert config.home() == Path.home() / "x"
 
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))  # whoever runs the tests may have settings
     monkeypatch.setenv("HEAVENBASE_HOME", "")
     assert config.setting("home").origin == "default"
 

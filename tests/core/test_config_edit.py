@@ -395,3 +395,28 @@ def test_a_folder_that_somebody_keeps_locked_is_not_waited_for_without_end(
         os.close(handle)
 
     assert not mine.exists()
+
+
+def test_a_file_system_without_locks_is_written_all_the_same(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lockless(*_: Any) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", lockless)
+
+    save(str(mine), "query.max_rows", 5)
+
+    assert config.get("query.max_rows") == 5
+
+
+def test_a_user_without_a_home_folder_trusts_nobody(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError
+
+    file.write_text('extensions.default = ["mine"]')
+    for name in ("HEAVENBASE_HOME", "HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", nobody)
+
+    with pytest.raises(ConfigError, match="set HEAVENBASE_HOME"):
+        trust(content_of(file))
+    assert (config.get("extensions.default"), trusted_projects()) == ([], [])

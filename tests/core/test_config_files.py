@@ -600,6 +600,24 @@ def test_a_link_to_a_project_that_is_trusted_gets_none_of_its_trust(file: Path, 
     assert config.get("extensions.default") == []
 
 
+@pytest.mark.parametrize(("rights", "fails"), [(0o600, True), (0o666, False)])
+def test_a_file_that_cannot_be_read_is_an_error_if_it_is_ours(
+    rights: int, fails: bool, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    file.write_text("query.max_rows = 5")
+    file.chmod(rights)
+    monkeypatch.setattr(os, "open", refused)  # root may read everything
+
+    if fails:
+        with pytest.raises(ConfigError, match=r"heavenbase\.toml cannot be read: Permission denied"):
+            config.get("query.max_rows")
+    else:
+        assert config.setting("query.max_rows").origin == "default"
+
+
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("kind", ["fifo", "folder", "broken link", "device"])
 def test_what_is_no_file_is_passed_by(kind: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
