@@ -329,7 +329,10 @@ def project_file_from(folder: str) -> str | None:
 def user_file() -> str | None:
     """Where the user's file is, or would be: in the folder that `HEAVENBASE_HOME` names, or the user's for settings."""
     given = _from_environment("home")
+    # Not a relative one: whoever has made the folder that we are in shall not speak for the user.
+    if given is not None and os.environ["HEAVENBASE_HOME"].startswith(("/", "~")):
+        return os.path.join(given.value, USER_FILE)
     try:
-        return os.path.join(user_folder("config") if given is None else given.value, USER_FILE)
+        return os.path.join(user_folder("config"), USER_FILE)
     except RuntimeError:  # a user without a home folder has no such layer
         return None

@@ -207,6 +207,18 @@ def test_the_user_s_file_is_in_the_folder_of_the_variable_or_the_platform(
     assert config.user_file() == str(tmp_path / "h" / "config.toml")
 
 
+def test_a_variable_that_depends_on_the_current_folder_brings_no_user_s_file(
+    no_home: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "data").mkdir()
+    (project / "data" / "config.toml").write_text('extensions.default = ["evil"]')
+    monkeypatch.setenv("HEAVENBASE_HOME", "data")
+
+    assert config.user_file() == str(no_home / "config.toml")
+    assert config.get("extensions.default") == []
+    assert config.home() == project / "data"
+
+
 def test_home_in_the_user_s_file_begins_at_the_file(no_home: Path, project: Path) -> None:
     no_home.mkdir(parents=True)
     (no_home / "config.toml").write_text('home = "data"')
