@@ -124,7 +124,7 @@ def reviewed(content: Content) -> FileLayer:
         ConfigError: as `layers`, ignored settings included.
     """
     given = settings(content)
-    refused = _refused(content, given, UNTRUSTED)
+    refused = dict.fromkeys(given, content.strange) if content.strange else _refused(content, given, UNTRUSTED)
     values, _ = _split(content, given, {})
     allowed = {name: value for name, value in values.items() if name not in refused}
     ignored = {name: (_meant(content, name, given[name]), why) for name, why in refused.items()}

@@ -50,7 +50,7 @@ def trust(path: str, yes: bool, lists: bool, as_json: bool) -> int | None:
     if not as_json:
         plain = [{**row, "value": value_text(row["value"])} for row in rows]
         print_table(COLUMNS, records(COLUMNS, plain), is_prose=True)
-        if not yes and not _agreed():
+        if not yes and not _agreed(content):
             return 1
     config_edit.trust(content)
     if as_json:
@@ -68,10 +68,8 @@ def untrust(path: str, as_json: bool) -> None:
     from heaven_core import config_edit
     from heaven_core.config import PROJECT_FILE, project_file_from
     from heaven_core.errors import ConfigError
-    from heaven_core.paths import resolved
-    from heaven_core.sharing import absolute_path
 
-    folder = resolved(absolute_path(path, "PATH"))
+    folder = _folder(path)
     found = project_file_from(folder)
     places = [folder] if found is None else [folder, str(Path(found).parent)]
     taken = next((place for place in places if config_edit.untrust(place)), None)
@@ -83,17 +81,21 @@ def untrust(path: str, as_json: bool) -> None:
         note(f"no longer trusted: {shown_path(f'{taken}/{PROJECT_FILE}')}")
 
 
+def _folder(path: str) -> str:
+    """The folder that a path means: itself, or that of the file; if the file is a link, where the link lies."""
+    from heaven_core.config import PROJECT_FILE
+    from heaven_core.paths import resolved
+    from heaven_core.sharing import absolute_path
+
+    return resolved(absolute_path(path, "PATH").removesuffix(f"/{PROJECT_FILE}") or "/")
+
+
 def _project_content(path: str) -> Content:
     from heaven_core.config import PROJECT_FILE, project_file_from
     from heaven_core.config_files import read
     from heaven_core.errors import ConfigError
-    from heaven_core.paths import resolved
-    from heaven_core.sharing import absolute_path
 
-    place = resolved(absolute_path(path, "PATH"))
-    if place.endswith(f"/{PROJECT_FILE}"):
-        place = str(Path(place).parent)
-    found = project_file_from(place)
+    found = project_file_from(_folder(path))
     content = None if found is None else read(found)
     if content is None:
         raise ConfigError(f"there is no {PROJECT_FILE} there or above; make one: hb config set KEY VALUE --project")
@@ -113,12 +115,12 @@ def _reviewed(content: Content) -> list[dict[str, Any]]:
     ]
 
 
-def _agreed() -> bool:
+def _agreed(content: Content) -> bool:
     """Whether the person at the terminal agrees; whoever runs it from a script has agreed."""
     stream: Any = sys.stdin
     if stream is None or not stream.isatty():
         return True
-    return click.confirm("Trust this file as long as it stays like this?", err=True)
+    return click.confirm(f"Trust {shown_path(content.path)} as long as it stays like this?", err=True)
 
 
 def _list_trusted(*, as_json: bool) -> None:

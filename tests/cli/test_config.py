@@ -349,6 +349,29 @@ def test_what_is_trusted_is_what_was_shown(invoke: Callable[..., Result], switch
     assert "changed" in invoke("config", "trust", "--list").stdout
 
 
+def test_of_a_file_that_is_not_read_everything_waits_for_trust(invoke: Callable[..., Result], file: Path) -> None:
+    file.write_text("query.max_rows = 5\n")
+    file.chmod(0o666)
+
+    rows = lines(invoke("config", "trust"))
+
+    assert rows[1:] == [["query.max_rows", "5", "if trusted"]]
+    assert config.get("query.max_rows") == 5
+
+
+def test_a_link_is_trusted_where_it_lies(invoke: Callable[..., Result], file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "heavenbase.toml").write_text('extensions.default = ["mine"]\n')
+    file.symlink_to(other / "heavenbase.toml")
+
+    told = json.loads(invoke("config", "trust", "heavenbase.toml", "--json").stdout)
+
+    assert told["project"] == str(file.parent)
+    assert config.get("extensions.default") == ["mine"]
+    assert json.loads(invoke("config", "untrust", "heavenbase.toml", "--json").stdout)["project"] == str(file.parent)
+
+
 def test_trust_in_a_folder_that_is_gone_can_be_taken_back(
     invoke: Callable[..., Result], switching: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -363,7 +386,13 @@ def test_trust_in_a_folder_that_is_gone_can_be_taken_back(
 
 @pytest.mark.parametrize(("answer", "code", "value"), [("y", 0, ["mine"]), ("n", 1, []), ("", 1, [])])
 def test_who_sits_at_a_terminal_is_asked(
-    answer: str, code: int, value: list[str], switching: Path, monkeypatch: pytest.MonkeyPatch, a_screen: Any
+    answer: str,
+    code: int,
+    value: list[str],
+    switching: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    a_screen: Any,
+    capsys: Any,
 ) -> None:
     from heavenbase.cli.app import hb as command
 
@@ -372,6 +401,7 @@ def test_who_sits_at_a_terminal_is_asked(
     monkeypatch.setattr("sys.stdin", a_screen)
 
     assert command.main(["config", "trust"], standalone_mode=False) == code
+    assert capsys.readouterr().err.startswith("Trust heavenbase.toml as long as it stays like this? [y/N]")
     assert config.get("extensions.default") == value
 
 
