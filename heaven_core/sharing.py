@@ -73,6 +73,12 @@ def release(core: WorkspaceCore) -> None:
             core.close()
 
 
+def is_open(identifier: str, location: str) -> bool:
+    """Whether this process has the workspace open."""
+    with _guard:
+        return (identifier, location) in _cores
+
+
 def drop(core: WorkspaceCore) -> None:
     """Remove everything, if this is the only handle.
 

@@ -22,7 +22,7 @@ from heaven_core.names import check_identifier
 from heaven_core.paths import resolved
 from heaven_core.placement import PRIMARY
 from heaven_core.registry import registries
-from heaven_core.sharing import absolute_path, acquire, check_usable, drop, normalised, release
+from heaven_core.sharing import absolute_path, acquire, check_usable, drop, is_open, normalised, release
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +43,9 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 class HeavenBase(Access):
     """A workspace: entities with typed fields, each field in the engine that serves it, one query over all.
 
-    preset: "local" (the default: one folder per workspace under the user's data
-        folder, or under `HEAVENBASE_HOME`) or "debug" (in memory).
+    preset: "local" (one folder per workspace under the user's data folder, or under
+        `HEAVENBASE_HOME`) or "debug" (in memory); without backends the default is the
+        setting `preset`, which is "local".
     backends: name -> {"type": ..., options}; over a preset, by name.
     path: the workspace's own folder.
 
@@ -281,8 +282,9 @@ def workspace_exists(id: str, path: str | Path | None = None) -> bool:
     """
     from pathlib import Path
 
-    _, folder = _location(check_identifier(id, "workspace id"), _backends(None, None), path)
-    assert folder is not None
+    location, folder = _location(check_identifier(id, "workspace id"), _backends(None, None), path)
+    if folder is None:  # the setting `preset` says: in memory
+        return is_open(id, location)
     try:
         return Path(folder, f"{PRIMARY}.db").stat().st_size > 0
     except (FileNotFoundError, NotADirectoryError):
@@ -309,7 +311,9 @@ def _backends(preset: str | None, backends: Mapping[str, Any] | None) -> dict[st
     """The backends to open; a primary is added where none is given."""
     if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigError(f"there is no preset {preset!r:.40}; {did_you_mean(preset, PRESETS)}")
-    base = PRESETS[preset or "local"] if preset is not None or backends is None else {}
+    if preset is None and backends is None:
+        preset = config.get("preset")
+    base = {} if preset is None else PRESETS[preset]
     chosen = {**normalised(base), **normalised({} if backends is None else backends)}
     return _with_primary(chosen)
 
@@ -341,7 +345,7 @@ def _location(
     elif not any(_is_persistent(options) for options in backends.values()):
         return "process", None
     else:
-        folder = f"{config.home_folder()}/workspaces/{identifier}"
+        folder = config.workspace_folder(identifier)
     return resolved(main.get("database", folder)), folder
 
 

@@ -29,6 +29,7 @@ FINDINGS, REFUSED, INTERRUPTED = 1, 2, 130
 
 COMMANDS = {
     "capabilities": "heavenbase.cli.capabilities:capabilities",
+    "config": "heavenbase.cli.config:config",
     "explain": "heavenbase.cli.explain:explain",
     "plugins": "heavenbase.cli.plugins:plugins",
     "query": "heavenbase.cli.query:query",

@@ -28,18 +28,22 @@ def check_backends(given: Any) -> dict[str, dict[str, Any]]:
     return normalised(given)
 
 
-def check_there(workspace: str, path: str | None, backends: Mapping[str, Options]) -> None:
-    """Raise unless the workspace exists.
+def check_there(workspace: str, path: str | None, backends: Mapping[str, Options] | None) -> None:
+    """Raise unless the workspace exists; without backends it has those of the setting `preset`.
 
     Raises:
         WorkspaceError: it does not; the message says where was looked, and has the nearest that does.
         InvalidName: no workspace can have this id.
     """
+    from heaven_core import config
     from heaven_core.errors import WorkspaceError
     from heaven_core.names import check_identifier
     from heaven_core.placement import PRIMARY
     from heaven_core.registry import registries
+    from heaven_core.workspace import PRESETS
 
+    if backends is None:
+        backends = PRESETS[config.get("preset")]
     check_identifier(workspace, "workspace id")
     main = backends.get(PRIMARY, {"type": "sqlite"})
     if not registries().backend(main["type"]).persistent:
@@ -83,7 +87,7 @@ def _folder(workspace: str, path: str | None, main: Options) -> Path:
 
     if path is not None:
         return Path(absolute_path(path, "--path"))
-    return Path(f"{main['database']}.d") if "database" in main else config.home() / "workspaces" / workspace
+    return Path(f"{main['database']}.d" if "database" in main else config.workspace_folder(workspace))
 
 
 def _holds_data(file: Path) -> bool:

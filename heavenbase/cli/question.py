@@ -99,7 +99,7 @@ class Question(NamedTuple):
 
         spec = self.to_spec()
         backends = None if self.backends is None else check_backends(read_json("--backends", self.backends))
-        check_there(self.workspace, self.path, backends or {})
+        check_there(self.workspace, self.path, backends)
         with HeavenBase(self.workspace, path=self.path, backends=backends) as workspace:
             yield workspace.query_json(self.entity, spec)
 

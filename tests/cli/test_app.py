@@ -144,7 +144,7 @@ def test_every_command_is_a_command(invoke: Callable[..., Result]) -> None:
     context = click.Context(group)
 
     assert group.list_commands(context) == sorted(COMMANDS)
-    assert {type(group.get_command(context, name)) for name in COMMANDS} == {click.Command}
+    assert all(isinstance(group.get_command(context, name), click.Command) for name in COMMANDS)
     assert group.get_command(context, "nope") is None
 
 

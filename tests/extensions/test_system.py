@@ -12,7 +12,7 @@ import pytest
 
 import heavenbase as hb
 from heaven_core.capabilities import CapabilityIndex
-from heaven_core.errors import InvalidValue
+from heaven_core.errors import SchemaError, UnknownEntity
 from heaven_core.testing import isolated_registries
 from heaven_system import EXTENSION, Catalog, ConfigLayer, MetaSchema, system_entities
 from heaven_system.catalog import catalog_id
@@ -74,15 +74,85 @@ def test_the_declaration_has_the_entities_of_every_workspace(ws: hb.HeavenBase) 
     assert spec.entities == system_entities() == (Catalog, MetaSchema)
 
 
-def test_a_configuration_layer_is_an_entity_like_any_other_once_registered(ws: hb.HeavenBase) -> None:
+# -- the layers of settings ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def layered(ws: hb.HeavenBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[hb.HeavenBase]:
+    """A workspace in which each layer sets something, the project something that it may not, too."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "heavenbase.toml").write_text('extensions.default = ["mine"]\n[query]\ndeadline = 5\nmax_rows = 50\n')
+    (hb.config.home() / "config.toml").write_text("query.max_rows = 40\n")
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("HEAVENBASE_QUERY_DEADLINE", "6")
+    ws.register(ConfigLayer)
+    with hb.config.override(query__deadline=7):
+        yield ws
+
+
+def layers(ws: hb.HeavenBase, **condition: Any) -> set[tuple[str, str, str]]:
+    rows = ws.query(ConfigLayer).where(condition).execute().rows()
+    return {(row["layer"], row["key"], str(row["value"])) for row in rows}
+
+
+def test_each_layer_has_a_row_for_each_setting_that_it_sets(layered: hb.HeavenBase) -> None:
+    assert layers(layered) == {
+        ("code", "query.deadline", "7"),
+        ("environment", "query.deadline", "6"),
+        ("environment", "home", str(hb.config.home())),
+        ("project", "query.deadline", "5"),
+        ("project", "query.max_rows", "50"),
+        ("project", "extensions.default", "['mine']"),
+        ("user", "query.max_rows", "40"),
+    }
+
+
+def test_one_row_of_a_key_is_effective_and_it_is_the_value_that_holds(layered: hb.HeavenBase) -> None:
+    rows = layered.query(ConfigLayer).where({"effective": True}).execute().rows()
+
+    assert {row["key"]: (row["value"], row["origin"]) for row in rows} == {
+        key: hb.config.setting(key) for key in ("home", "query.deadline", "query.max_rows")
+    }
+
+
+def test_what_an_untrusted_project_may_not_set_is_a_row_that_says_so(layered: hb.HeavenBase) -> None:
+    (row,) = layered.query(ConfigLayer).where({"ignored": {"$is_null": False}}).execute().rows()
+
+    assert (row["layer"], row["key"], row["effective"]) == ("project", "extensions.default", False)
+    assert row["ignored"] == "this project is not trusted"
+
+
+def test_the_rows_are_those_of_the_moment(layered: hb.HeavenBase) -> None:
+    before = layered.count(ConfigLayer, {"layer": "user"})
+    (hb.config.home() / "config.toml").write_text("")
+
+    assert (before, layered.count(ConfigLayer, {"layer": "user"})) == (1, 0)
+
+
+def test_a_secret_is_in_no_row(ws: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(hb.config.KEYS, "audit.keys.signing", hb.config.Key("text", "", "a key"))
+    monkeypatch.setenv("HEAVENBASE_AUDIT_KEYS_SIGNING", "s3cret")
     ws.register(ConfigLayer)
 
-    ws.upsert(ConfigLayer, {"layer": "user", "key": "extensions.default", "value": ["audit"]})
+    assert hb.config.get("audit.keys.signing") == "s3cret"
+    assert layers(ws, key="audit.keys.signing") == {("environment", "audit.keys.signing", "<redacted>")}
 
-    (row,) = ws.query(ConfigLayer).where({"key": "extensions.default"}).execute().rows()
-    assert (row["layer"], row["value"], row["origin"]) == ("user", ["audit"], None)
-    with pytest.raises(InvalidValue, match=r"sys-config-layer\.layer, row 0"):
-        ws.upsert(ConfigLayer, {"key": "extensions.default"})
+
+def test_nobody_writes_settings_through_their_rows(ws: hb.HeavenBase) -> None:
+    ws.register(ConfigLayer)
+
+    with pytest.raises(SchemaError, match="derived"):
+        ws.upsert(ConfigLayer, {"layer": "user", "key": "extensions.default", "value": ["audit"]})
+
+
+def test_no_workspace_has_the_rows_by_itself_and_who_registers_them_keeps_them(tmp_path: Path) -> None:
+    with hb.HeavenBase("kept", path=tmp_path / "kept") as one:
+        with pytest.raises(UnknownEntity):
+            one.query("sys-config-layer")
+        one.register(ConfigLayer)
+    with hb.HeavenBase("kept", path=tmp_path / "kept") as two:
+        assert "home" in two.query("sys-config-layer").execute().column("key")
 
 
 # -- the catalog -----------------------------------------------------------------------------------------------------
