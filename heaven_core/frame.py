@@ -58,7 +58,7 @@ class ResultFrame:
 
     def head(self, count: int = 10) -> ResultFrame:
         """The first rows as an answer of their own."""
-        return ResultFrame(self._rows._replace(tuples=self._rows.tuples[: max(count, 0)]), self._dtypes, self._searched)
+        return self._part(0, max(count, 0))
 
     def rows(self) -> list[dict[str, Any]]:
         """One plain dict per row; the caller may change them."""
@@ -151,9 +151,16 @@ class ResultFrame:
         return self._batches(size)
 
     def _batches(self, size: int) -> Iterator[list[dict[str, Any]]]:
+        return (part.rows() for part in self.cut(size))
+
+    def cut(self, size: int) -> Iterator[ResultFrame]:
+        """The answer as answers of at most `size` rows, in order."""
         for start in range(0, len(self), size):
-            part = self._rows._replace(tuples=self._rows.tuples[start : start + size])
-            yield ResultFrame(part, self._dtypes).rows()
+            yield self._part(start, start + size)
+
+    def _part(self, start: int, stop: int) -> ResultFrame:
+        tuples = self._rows.tuples[start:stop]
+        return ResultFrame(self._rows._replace(tuples=tuples), self._dtypes, self._searched)
 
     def to_arrow(self) -> Any:
         """The answer as a `pyarrow.Table` with the columns' types. Needs the extra `arrow`."""

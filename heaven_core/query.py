@@ -307,8 +307,51 @@ class Query:
         rest = max(total - self.offset_, 0)
         return rest if self.limit_ is None else min(rest, self.limit_)
 
+    def iter_batches(self, size: int = 1000) -> Iterator[ResultFrame]:
+        """The answer in parts of at most `size` rows, without ever having all of it in memory.
+
+        Rows without an order are read part by part, in the order of their ids: each part is of
+        its own moment, so a row that others write meanwhile may be in the answer or not, and none
+        comes twice. With an order the ids are read at once and the rows part by part. Ranked and
+        grouped answers are made whole, then cut. The deadline and the cap on bytes are those of
+        each part; there is no cap on rows.
+
+        Raises:
+            QueryError: `size` is no whole number from 1 to 100 000.
+        """
+        _whole("size", size, 1, 100_000)
+        return self._batches(size)
+
+    def _batches(self, size: int) -> Iterator[ResultFrame]:
+        free = self.limits(max_rows=None)
+        if self.group or self.aggregates or self.near_ or self.search_ or self.schema.derived:
+            yield from free.execute().cut(size)
+        elif self.order:
+            ids = free.select("object_id").execute().ids
+            for start in range(0, len(ids), size):
+                part = of_ids(free, ids[start : start + size]).execute()
+                if len(part):
+                    yield part
+        else:
+            yield from free._by_id(size)
+
+    def _by_id(self, size: int) -> Iterator[ResultFrame]:
+        """The rows in the order of their ids, each part after the last id of the one before."""
+        key = FieldRef(self.schema.field("object_id"))
+        left, last = self.limit_, None
+        while left is None or left > 0:
+            part = self if last is None else self.offset(0).where(key > last)
+            frame = part.order_by("object_id").limit(size if left is None else min(size, left)).execute()
+            if len(frame):
+                yield frame
+            if len(frame) < size:
+                return
+            last = frame.ids[-1]
+            left = None if left is None else left - len(frame)
+
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        return iter(self.execute().rows())
+        for part in self._batches(1000):
+            yield from part.rows()
 
     # JSON --------------------------------------------------------------------------------------------------------
 
