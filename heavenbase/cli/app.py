@@ -29,6 +29,7 @@ FINDINGS, REFUSED, INTERRUPTED = 1, 2, 130
 
 COMMANDS = {
     "capabilities": "heavenbase.cli.capabilities:capabilities",
+    "doctor": "heavenbase.cli.doctor:doctor",
     "explain": "heavenbase.cli.explain:explain",
     "plugins": "heavenbase.cli.plugins:plugins",
     "query": "heavenbase.cli.query:query",
@@ -80,7 +81,7 @@ class Commands(click.Group):
 _EPILOG = """\b
 Exit codes:
   0  all is well
-  1  something is broken (a plugin)
+  1  something is broken (a plugin, a workspace)
   2  a wrong argument, or HeavenBase refused
 
 \b

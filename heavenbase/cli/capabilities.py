@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heavenbase.cli.output import as_json_option, note, print_json, print_table, records, working
+from heavenbase.cli.pager import paged
 
 if TYPE_CHECKING:
     from heaven_core.capabilities import Options
@@ -29,6 +30,7 @@ Examples:
 @click.option("--backend", metavar="BACKEND", help="Only what this backend type can do, such as sqlite.")
 @click.option("--op", metavar="OP", help="Only what has this operation, such as contains.")
 @as_json_option
+@paged
 def capabilities(as_json: bool, **filters: str | None) -> None:
     """List what can be picked for a field: types, strategies, backends and operations.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heavenbase.cli.output import as_json_option, note, print_json, print_table, records, rows_text, working, write
+from heavenbase.cli.pager import paged
 from heavenbase.cli.question import Question, asks
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ Examples:
 @click.command(epilog=_EXAMPLES, short_help="Ask a workspace for rows.")
 @asks
 @as_json_option
+@paged
 def query(as_json: bool, **given: Any) -> None:
     """Ask the workspace WORKSPACE for rows of ENTITY.
 
