@@ -230,7 +230,8 @@ def working(what: str) -> Generator[Callable[[str], None]]:
         with redirect_stdout(stream):
             yield lambda _: None
         return
-    with _spinner(what) as tell, redirect_stdout(stream):
+    # The spinner takes hold of stdout as it finds it and gives that back, so ours is the outer one.
+    with redirect_stdout(stream), _spinner(what) as tell:
         yield tell
 
 

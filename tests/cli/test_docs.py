@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
+# A sign that it takes long, which a busy machine brings about, from where the cursor is hidden to where it is erased.
+_WAITING = re.compile("\x1b\\[\\?25l.*\x1b\\[\\?25h\r\x1b\\[1A\x1b\\[2K", re.DOTALL)
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "cli.md"
 
 
@@ -81,6 +84,7 @@ def test_a_session_prints_what_the_page_says(session: list[Step], shell: Path, o
     printed = ran.out.split("=====\n")[:-1]
     assert len(printed) == len(session)
     for step, text in zip(session, printed, strict=True):
+        text = _WAITING.sub("", text)
         lines = "".join(f"{_loosely(line)}\n" for line in text.splitlines())
         assert re.fullmatch(_pattern(step.expected), lines), f"$ {step.command}\n{text}"
 
