@@ -31,8 +31,10 @@ COMMANDS = {
     "capabilities": "heavenbase.cli.capabilities:capabilities",
     "doctor": "heavenbase.cli.doctor:doctor",
     "explain": "heavenbase.cli.explain:explain",
+    "ls": "heavenbase.cli.ls:ls",
     "plugins": "heavenbase.cli.plugins:plugins",
     "query": "heavenbase.cli.query:query",
+    "schema": "heavenbase.cli.schema:schema",
 }
 
 

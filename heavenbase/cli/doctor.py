@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from heavenbase.cli.completing import workspaces
 from heavenbase.cli.location import located
 from heavenbase.cli.output import as_json_option, note, print_json, print_table, working
 from heavenbase.cli.pager import paged
@@ -31,7 +32,7 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="Say what is broken, and what to type.")
-@click.argument("workspace", required=False)
+@click.argument("workspace", required=False, shell_complete=workspaces)
 @located
 @click.option("--repair", is_flag=True, help="Mend in WORKSPACE what follows from other data; invents nothing.")
 @as_json_option
