@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import click
@@ -74,10 +75,20 @@ class Commands(click.Group):
             with self.make_context("hb", list(given), **extra) as context:
                 return self.invoke(context)
 
-        code = exit_code(call, as_json="--json" in given)
+        code = exit_code(call, as_json=_wants_json(given))
         if standalone_mode:
             sys.exit(code)
         return code
+
+
+def _wants_json(given: Sequence[str]) -> bool:
+    """Whether the result is to be JSON; looked for in the words, because errors in them are told so, too."""
+    forms = {"json", "jsonl"}
+    return (
+        "--json" in given
+        or any(option == "--format" and form in forms for option, form in pairwise(given))
+        or any(word.partition("=")[0] == "--format" and word.partition("=")[2] in forms for word in given)
+    )
 
 
 _EPILOG = """\b

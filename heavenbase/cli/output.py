@@ -146,19 +146,20 @@ def _words(text: str, style: str = "") -> Text:
     return Text(text, style=style)
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as a text: itself, or JSON; null is empty."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json_text(value)
 
 
 def _field(value: Any) -> str:
-    return escaped(_cell(value).replace("\\", "\\\\"))
+    return escaped(cell_text(value).replace("\\", "\\\\"))
 
 
 def _words_of(value: Any, width: int | None) -> Text:
     # Cut before rich measures it: a text may have millions of characters.
-    text = escaped(_cell(value)[: None if width is None else width + 1])
+    text = escaped(cell_text(value)[: None if width is None else width + 1])
     return _words(text, _STYLES.get(text, "") if width is None else "")  # a stored value means what it means
 
 

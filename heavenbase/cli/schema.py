@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heavenbase.cli.completing import entities, workspaces
+from heavenbase.cli.forms import chosen_form
 from heavenbase.cli.location import located, opened
 from heavenbase.cli.output import as_json_option, note, print_json, print_table, records, working, write
 from heavenbase.cli.pager import paged
@@ -69,13 +70,6 @@ def schema(
         print_table(COLUMNS, records(COLUMNS, rows), is_prose=True)
         if not rows:
             note("no entities; --all has those of the workspace itself")
-
-
-def chosen_form(form: str | None, *, as_json: bool, default: str) -> str:
-    """What `--format` and `--json` ask for together."""
-    if as_json and form not in {None, "json"}:
-        raise click.UsageError(f"--json is --format json; leave one of it and --format {form} out.")
-    return "json" if as_json else form or default
 
 
 def described(workspace: HeavenBase, entity: str | None, *, everything: bool) -> list[EntityRecord]:

@@ -159,8 +159,8 @@ def test_a_field_named_like_a_key_is_none(name: str) -> None:
 
 def test_types_with_parameters_are_one_word() -> None:
     fields: list[Any] = [
-        {"name": "a", "type": hb.Vector[3].spec()},
-        {"name": "b", "type": hb.Array[hb.Identifier].spec()},
+        {"name": "a", "type": hb.Vector(3).spec()},
+        {"name": "b", "type": hb.Array(hb.Identifier).spec()},
         {"name": "c", "type": hb.Categorical(['x" {', "%%"]).spec()},
         {"name": "d", "type": "array"},
     ]
