@@ -8,8 +8,11 @@ Not here: the scripts for the shells (`hb completion`); commands and options, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import redirect_stderr, redirect_stdout
+import logging
+import os
+import sys
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from functools import wraps
 from io import StringIO
 from typing import Any
@@ -19,13 +22,29 @@ import click
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
+@contextmanager
+def silent() -> Generator[None]:
+    """Where a shell asks, nothing is logged or said on stderr, whatever a plugin or a workspace has to say."""
+    if "_HB_COMPLETE" not in os.environ:
+        yield
+        return
+    logging.disable()
+    try:
+        with redirect_stderr(StringIO()):
+            yield
+    except Exception:  # noqa: BLE001  # a shell in the midst of a line is no place for a traceback
+        sys.exit(1)
+    finally:
+        logging.disable(logging.NOTSET)
+
+
 def quiet(find: Callable[[click.Context, str], Iterable[str]]) -> Completer:
     """A completer from a function that finds words; one that fails finds none and says nothing."""
 
     @wraps(find)
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         try:
-            with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+            with redirect_stdout(StringIO()):
                 return [word for word in find(context, incomplete) if word.startswith(incomplete)]
         except (Exception, SystemExit):  # noqa: BLE001  # a damaged workspace, a plugin's code: nothing is offered
             return []
