@@ -30,6 +30,7 @@ from heaven_core._version import __version__
 from heaven_core.errors import HeavenError, did_you_mean, shown
 from heavenbase.cli.completing import silent
 from heavenbase.cli.contributed import contributed_commands
+from heavenbase.cli.leaving import code_of
 from heavenbase.cli.output import escaped, json_text, write
 
 FINDINGS, REFUSED, INTERRUPTED = 1, 2, 130
@@ -39,12 +40,14 @@ FOREIGN = "heavenbase.foreign-command"
 
 COMMANDS = {
     "capabilities": "heavenbase.cli.capabilities:capabilities",
+    "completion": "heavenbase.cli.completion:completion",
     "doctor": "heavenbase.cli.doctor:doctor",
     "explain": "heavenbase.cli.explain:explain",
     "ls": "heavenbase.cli.ls:ls",
     "plugins": "heavenbase.cli.plugins:plugins",
     "query": "heavenbase.cli.query:query",
     "schema": "heavenbase.cli.schema:schema",
+    "shell": "heavenbase.cli.shell:shell",
 }
 
 
@@ -107,21 +110,13 @@ class Commands(click.Group):
                     return self.invoke(context)
                 except SystemExit as ended:
                     if FOREIGN in context.meta:  # a command of somebody else may end as it likes
-                        raise click.exceptions.Exit(_code_of(ended)) from None
+                        raise click.exceptions.Exit(code_of(ended)) from None
                     raise
 
         code = exit_code(call, as_json=_wants_json(given))
         if standalone_mode:
             sys.exit(code)
         return code
-
-
-def _code_of(ended: SystemExit) -> int:
-    """The exit code that Python would give; it prints what is neither a number nor None."""
-    if ended.code is None or isinstance(ended.code, int):
-        return ended.code or 0
-    click.echo(ended.code, err=True)
-    return 1
 
 
 def _wants_json(given: Sequence[str]) -> bool:

@@ -18,6 +18,7 @@ from io import StringIO
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -52,6 +53,23 @@ def quiet(find: Callable[[click.Context, str], Iterable[str]]) -> Completer:
     return complete
 
 
+def folders(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Folders, which the shell itself finds."""
+    return [CompletionItem(incomplete, type="dir")]
+
+
+def picks(kind: str) -> Completer:
+    """The names of one kind that `hb capabilities` lists, such as ``ops``."""
+
+    @quiet
+    def listed(context: click.Context, incomplete: str) -> Iterable[str]:
+        from heaven_core.capabilities import process_capabilities
+
+        return getattr(process_capabilities(), kind)()
+
+    return listed
+
+
 @quiet
 def workspaces(context: click.Context, incomplete: str) -> Iterable[str]:
     """The workspaces in the usual place."""
@@ -73,7 +91,7 @@ def fields(context: click.Context, incomplete: str) -> Iterable[str]:
     before, comma, last = incomplete.rpartition(",")
     minus = "-" if last.startswith("-") else ""
     with _opened(context) as workspace:
-        names = workspace.core().stored(context.params["entity"]).schema.names
+        names = workspace.core().stored(_argument(context, "entity", 1)).schema.names
     given = {name.lstrip("-") for name in before.split(",")}
     return [f"{before}{comma}{minus}{name}" for name in names if name not in given]
 
@@ -84,4 +102,9 @@ def _opened(context: click.Context) -> Any:
     backends = context.params.get("backends")
     if backends == "-":  # stdin belongs to the shell
         raise EOFError
-    return opened(context.params["workspace"], context.params.get("path"), backends)
+    return opened(_argument(context, "workspace", 0), context.params.get("path"), backends)
+
+
+def _argument(context: click.Context, name: str, place: int) -> str:
+    """An argument of the line; after an option whose value is being typed click leaves them all in `args`."""
+    return context.params.get(name) or context.args[place]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from heavenbase.cli.completing import folders
 from heavenbase.cli.given import read_json
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ _OPTIONS = (
     click.option(
         "--path",
         metavar="DIR",
+        shell_complete=folders,
         help="The folder of this workspace itself, the one that holds main.db, if it isn't in the usual place.",
     ),
     click.option(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
+from heavenbase.cli.completing import entities, fields, workspaces
 from heavenbase.cli.given import read_json
 from heavenbase.cli.location import located, opened
 
@@ -24,8 +25,12 @@ _OPTIONS = (
     click.option("--filter", "filter_", metavar="JSON", help='A condition, such as \'{"year": {"$gte": 1990}}\'.'),
     click.option("--spec", metavar="JSON|@FILE|-", help="A whole query as JSON: here, in a file, or on stdin."),
     click.option("--search", metavar="TEXT", help="Rank by full-text relevance; rows without any word are left out."),
-    click.option("--select", metavar="A,B", multiple=True, help="Only these fields, and object_id."),
-    click.option("--order", metavar="A,-B", multiple=True, help="Sort by these fields; a minus reverses."),
+    click.option(
+        "--select", metavar="A,B", multiple=True, shell_complete=fields, help="Only these fields, and object_id."
+    ),
+    click.option(
+        "--order", metavar="A,-B", multiple=True, shell_complete=fields, help="Sort by these fields; a minus reverses."
+    ),
     click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most N rows."),
     click.option("--count", "counts", is_flag=True, help="Only how many rows there are."),
 )
@@ -35,7 +40,8 @@ def asks(command: Command) -> Command:
     """Give a command the arguments and options that `Question` is made of."""
     for option in reversed(_OPTIONS):
         command = option(command)
-    return click.argument("workspace")(click.argument("entity")(located(command)))
+    command = click.argument("entity", shell_complete=entities)(located(command))
+    return click.argument("workspace", shell_complete=workspaces)(command)
 
 
 class Question(NamedTuple):
