@@ -150,10 +150,10 @@ Example:
 @click.version_option(__version__, prog_name="hb", message="%(prog)s %(version)s")
 @click.pass_context
 def hb(context: click.Context) -> None:
-    """HeavenBase from a shell: what is installed, what can be picked, and questions to a workspace.
+    """HeavenBase from a shell: what is installed, what a workspace holds, and questions to it.
 
-    On a terminal the answers are tables; in a pipe they are lines with tabs between
-    the columns; with --json they are JSON.
+    On a terminal the answers are tables, paged where they are long; in a pipe they are
+    lines with tabs between the columns; with --json they are JSON.
     """
     if context.invoked_subcommand is None:
         write(context.get_help())
