@@ -6,7 +6,7 @@ pyarrow, pandas and polars are imported here and nowhere else in the kernel.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from heaven_core.errors import EngineNotInstalled
 from heaven_core.types import Array, Duration, LogicalType, Vector, canonical_json
@@ -27,6 +27,15 @@ def _module(name: str, otherwise: str) -> Any:
         return import_module(name)
     except ImportError as error:
         raise EngineNotInstalled(otherwise) from error
+
+
+def check_installed() -> None:
+    """Raise unless Arrow tables can be made.
+
+    Raises:
+        EngineNotInstalled: pyarrow is missing; the message has the command that installs it.
+    """
+    _pyarrow()
 
 
 def arrow_type(dtype: LogicalType[Any] | None) -> Any:
@@ -75,6 +84,15 @@ def to_arrow(frame: ResultFrame) -> Any:
             values = [None if value is None else _json_text(value) for value in values]
         arrays.append(pa.array(values, type=arrow_type(dtype)))
     return pa.table(arrays, names=list(frame.columns))
+
+
+def write_parquet(frame: ResultFrame, stream: BinaryIO) -> None:
+    """Write the frame as a Parquet file; a ranked answer has its rank as the last column."""
+    pa, parquet = _pyarrow(), _module("pyarrow.parquet", "Parquet files need pyarrow; pip install 'heaven-core[arrow]'")
+    table = to_arrow(frame)
+    if frame.rank is not None:
+        table = table.append_column(frame.rank, pa.array(frame.scores, type=pa.float64()))
+    parquet.write_table(table, stream)
 
 
 def to_pandas(frame: ResultFrame) -> Any:

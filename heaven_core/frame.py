@@ -146,17 +146,17 @@ class ResultFrame:
         Raises:
             QueryError: `size` is no whole number of at least 1.
         """
+        return (part.rows() for part in self.iter_frames(size))
+
+    def iter_frames(self, size: int = 1000) -> Iterator[ResultFrame]:
+        """The answer as answers of at most `size` rows, in order.
+
+        Raises:
+            QueryError: `size` is no whole number of at least 1.
+        """
         if type(size) is not int or size < 1:
-            raise QueryError(f"iter_batches takes a size of at least 1, a whole number, not {shown(size)}")
-        return self._batches(size)
-
-    def _batches(self, size: int) -> Iterator[list[dict[str, Any]]]:
-        return (part.rows() for part in self.cut(size))
-
-    def cut(self, size: int) -> Iterator[ResultFrame]:
-        """The answer as answers of at most `size` rows, in order."""
-        for start in range(0, len(self), size):
-            yield self._part(start, start + size)
+            raise QueryError(f"a batch has a size of at least 1, a whole number, not {shown(size)}")
+        return (self._part(start, start + size) for start in range(0, len(self), size))
 
     def _part(self, start: int, stop: int) -> ResultFrame:
         tuples = self._rows.tuples[start:stop]

@@ -4,6 +4,8 @@ Three kinds, each with its own rule:
 
 * *contribution* (`heaven_contribute`): at activation; strict and transactional.
   An exception makes the extension failed and takes back what it had contributed.
+  So is `heaven_commands`, which is asked outside of workspaces: an exception, or one
+  thing in the answer that cannot be used, and none of the extension's commands are.
 * *veto* (`heaven_before_write`): before a write takes the lock; an exception
   aborts the write and reaches the caller.
 * *observer* (`heaven_after_commit`): after a commit; isolated. An exception is
@@ -18,13 +20,15 @@ Not here: one implementation by name (`heaven_core.registry`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pluggy
 
-from heaven_core.errors import PluginError, did_you_mean
+from heaven_core.errors import PluginError, a_kind, did_you_mean, shown
 from heaven_core.handlers import Compile
+from heaven_core.names import check_identifier
+from heaven_core.narrow import is_mapping
 from heaven_core.plugin import describe
 from heaven_core.registry import Layer, Registration
 from heaven_core.registry import handler as make_handler
@@ -111,6 +115,11 @@ class Specs:
         """Contribution: register handlers, strategies and storage profiles for this workspace."""
 
     @hookspec
+    def heaven_commands(self) -> Mapping[str, str]:
+        """Contribution: the commands that `hb` gains, each name with the `"module:attribute"` of a click command."""
+        raise NotImplementedError
+
+    @hookspec
     def heaven_before_write(self, write: Write) -> None:
         """Veto: look at a checked write before it happens; raise to abort it."""
 
@@ -119,7 +128,12 @@ class Specs:
         """Observer: learn of a commit; an exception is recorded and changes nothing."""
 
 
-KINDS = {"heaven_contribute": "contribution", "heaven_before_write": "veto", "heaven_after_commit": "observer"}
+KINDS = {
+    "heaven_contribute": "contribution",
+    "heaven_commands": "contribution",
+    "heaven_before_write": "veto",
+    "heaven_after_commit": "observer",
+}
 """The kind of each hook."""
 
 
@@ -147,6 +161,26 @@ def check_plugin(plugin: object) -> None:
         raise PluginError(_misfit(manager, plugin)) from error
 
 
+def commands_of(plugin: object) -> dict[str, str]:
+    """What a plugin's `heaven_commands` gives, checked: name -> ``"module:attribute"``; empty without that hook.
+
+    Raises:
+        PluginError, InvalidName: the answer cannot be used. Or whatever the plugin raises.
+    """
+    manager = new_manager()
+    manager.register(plugin)
+    found: dict[str, str] = {}
+    for answer in manager.hook.heaven_commands():
+        if not is_mapping(answer):
+            raise PluginError(f"heaven_commands gives a mapping of names to 'module:attribute', not {a_kind(answer)}")
+        for name, reference in answer.items():
+            check_identifier(name, "the name of a command")
+            if not isinstance(reference, str) or ":" not in reference:
+                raise PluginError(f"the command {shown(name)} is named as 'module:attribute', not {shown(reference)}")
+            found[name] = reference
+    return found
+
+
 def _misfit(manager: pluggy.PluginManager, plugin: object) -> str:
     """Which argument of which hook nobody passes; pluggy says it with the plugin's address in memory."""
     from inspect import signature
@@ -154,10 +188,11 @@ def _misfit(manager: pluggy.PluginManager, plugin: object) -> str:
     for name in KINDS:
         if manager.parse_hookimpl_opts(plugin, name) is None:
             continue
-        (taken,) = signature(getattr(Specs, name)).parameters.keys() - {"self"}
-        unknown = sorted(signature(getattr(plugin, name)).parameters.keys() - {"self", taken})
+        taken = signature(getattr(Specs, name)).parameters.keys() - {"self"}
+        unknown = sorted(signature(getattr(plugin, name)).parameters.keys() - {"self", *taken})
         if unknown:
-            return f"{type(plugin).__name__}.{name} takes {', '.join(unknown)}, which no hook passes; it gets {taken}"
+            gets = next(iter(taken), "nothing")
+            return f"{type(plugin).__name__}.{name} takes {', '.join(unknown)}, which no hook passes; it gets {gets}"
     return f"{type(plugin).__name__} does not fit the hooks of heaven_core.hooks"
 
 

@@ -167,6 +167,8 @@ class StoragePlugin:
     extra: the extra of `distribution` that installs them.
     primary: whether it can be the backend ``main``.
     persistent: whether its data outlive the process; one that isn't needs no folder.
+    probe: ``"module:function"`` that takes a folder it may write in and gives a `report.Check` for each thing
+        that the engine needs; `hb doctor` calls it where the engine is installed.
     """
 
     name: str = field(converter=_name_of_storage)
@@ -180,6 +182,7 @@ class StoragePlugin:
     persistent: bool = field(kw_only=True, default=True)
     desc: str = field(kw_only=True, default="")
     distribution: str = field(kw_only=True, default="heaven-core")
+    probe: str | None = field(kw_only=True, default=None)
 
     def available(self) -> bool:
         """Whether the engine is installed; imports nothing of it."""
@@ -219,6 +222,15 @@ class StoragePlugin:
             PluginLoadError: anything else; the cause is what was raised.
         """
         return None if self.handlers is None else self._resolved(self.handlers)
+
+    def load_probe(self) -> object:
+        """What `probe` names, or None.
+
+        Raises:
+            EngineNotInstalled: the module needs the engine, and it is missing.
+            PluginLoadError: anything else; the cause is what was raised.
+        """
+        return None if self.probe is None else self._resolved(self.probe)
 
     def _resolved(self, reference: str) -> object:
         try:

@@ -307,7 +307,7 @@ class Query:
         rest = max(total - self.offset_, 0)
         return rest if self.limit_ is None else min(rest, self.limit_)
 
-    def iter_batches(self, size: int = 1000) -> Iterator[ResultFrame]:
+    def iter_frames(self, size: int = 1000) -> Iterator[ResultFrame]:
         """The answer in parts of at most `size` rows, without ever having all of it in memory.
 
         Rows without an order are read part by part, in the order of their ids: each part is of
@@ -320,12 +320,12 @@ class Query:
             QueryError: `size` is no whole number from 1 to 100 000.
         """
         _whole("size", size, 1, 100_000)
-        return self._batches(size)
+        return self._frames(size)
 
-    def _batches(self, size: int) -> Iterator[ResultFrame]:
+    def _frames(self, size: int) -> Iterator[ResultFrame]:
         free = self.limits(max_rows=None)
         if self.group or self.aggregates or self.near_ or self.search_ or self.schema.derived:
-            yield from free.execute().cut(size)
+            yield from free.execute().iter_frames(size)
         elif self.order:
             ids = free.select("object_id").execute().ids
             for start in range(0, len(ids), size):
@@ -337,7 +337,7 @@ class Query:
 
     def _by_id(self, size: int) -> Iterator[ResultFrame]:
         """The rows in the order of their ids, each part after the last id of the one before."""
-        key = FieldRef(self.schema.field("object_id"))
+        key: FieldRef[str] = FieldRef(self.schema.field("object_id"))
         left, last = self.limit_, None
         while left is None or left > 0:
             part = self if last is None else self.offset(0).where(key > last)
@@ -350,7 +350,7 @@ class Query:
             left = None if left is None else left - len(frame)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for part in self._batches(1000):
+        for part in self._frames(1000):
             yield from part.rows()
 
     # JSON --------------------------------------------------------------------------------------------------------

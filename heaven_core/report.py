@@ -1,13 +1,26 @@
-"""Reports of a workspace's state: `check`, `repair` and `health` as data."""
+"""Reports: a workspace's `check`, `repair` and `health` as data, and what a look at an installation finds."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from heaven_core.backend import Finding
 
 if TYPE_CHECKING:
     from heaven_core.core import WorkspaceCore
+
+
+class Check(NamedTuple):
+    """One thing about an installation that was looked at, and what to type about it.
+
+    "absent" is what can be had and isn't there, which is no fault; a "warning" is none yet.
+    """
+
+    kind: str
+    name: str
+    state: Literal["ok", "absent", "warning", "broken"]
+    detail: str = ""
+    advice: str = ""
 
 
 class Report(NamedTuple):

@@ -83,6 +83,7 @@ QUERY = """
     explain(*, analyze: bool = False) -> Explanation
     group_by(*fields: Any) -> Query
     having(condition: Expr | Mapping[str, Any]) -> Query
+    iter_frames(size: int = 1000) -> Iterator[ResultFrame]
     limit(count: int | None) -> Query
     limits(/, **bounds: Any) -> Query
     near(field: Any, query: Any, top_k: int = 10, metric: str = 'cosine') -> Query
@@ -102,6 +103,7 @@ FRAME = """
     highlights(field: str, *, before: str = '**', after: str = '**', width: int | None = 160, escape: Callable[[str], str] | None = None) -> list[str | None]
     ids: list[str]
     iter_batches(size: int = 1000) -> Iterator[list[dict[str, Any]]]
+    iter_frames(size: int = 1000) -> Iterator[ResultFrame]
     rank: str | None
     rows() -> list[dict[str, Any]]
     scalar() -> Any

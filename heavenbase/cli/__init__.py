@@ -1,4 +1,4 @@
-"""The `hb` command: what is installed, what can be picked, and questions to a workspace, from a shell.
+"""The `hb` command: what is installed, what a workspace holds, and questions to it, from a shell.
 
 `main` is the entry point. Everything else is imported when it is called, so that
 neither click nor rich is ever loaded by `import heavenbase`.

@@ -5,6 +5,9 @@ found something broken, 2 it was used wrongly or HeavenBase refused, 130 interru
 An error is one line on stderr, or one JSON object there where `--json` was given;
 what HeavenBase logs as a warning is told the same way.
 
+Installed extensions add commands (`heavenbase.cli.contributed`); they are looked for when
+help is asked for, or a name that none of ours has.
+
 Not here: the commands, one module each, imported when one is used.
 """
 
@@ -17,22 +20,35 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from heaven_core._version import __version__
 from heaven_core.errors import HeavenError, did_you_mean, shown
+from heavenbase.cli.completing import silent
+from heavenbase.cli.contributed import contributed_commands
+from heavenbase.cli.leaving import code_of
 from heavenbase.cli.output import escaped, json_text, write
 
 FINDINGS, REFUSED, INTERRUPTED = 1, 2, 130
 
+FOREIGN = "heavenbase.foreign-command"
+"""The key in a context's `meta` of the name of a command that an extension brings."""
+
 COMMANDS = {
     "capabilities": "heavenbase.cli.capabilities:capabilities",
+    "completion": "heavenbase.cli.completion:completion",
     "config": "heavenbase.cli.config:config",
+    "doctor": "heavenbase.cli.doctor:doctor",
     "explain": "heavenbase.cli.explain:explain",
+    "ls": "heavenbase.cli.ls:ls",
     "plugins": "heavenbase.cli.plugins:plugins",
     "query": "heavenbase.cli.query:query",
+    "schema": "heavenbase.cli.schema:schema",
+    "shell": "heavenbase.cli.shell:shell",
 }
 
 
@@ -51,9 +67,29 @@ class Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            raise click.UsageError(f"there is no command {shown(args[0])}; {did_you_mean(args[0], COMMANDS)}", ctx)
-        return super().resolve_command(ctx, args)
+        name = args[0]
+        if name in COMMANDS or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        found = contributed_commands(COMMANDS)
+        if name not in found:
+            known = {*COMMANDS, *found}
+            raise click.UsageError(f"there is no command {shown(name)}; {did_you_mean(name, known)}", ctx)
+        ctx.meta[FOREIGN] = name
+        return name, found[name].loaded(), args[1:]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_commands(ctx, formatter)
+        if found := contributed_commands(COMMANDS):
+            with formatter.section("Commands of extensions"):
+                formatter.write_dl([(name, f"from {one.source}") for name, one in sorted(found.items())])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        own = super().shell_complete(ctx, incomplete)
+        if incomplete.startswith("-"):
+            return own
+        found = contributed_commands(COMMANDS)
+        more = [CompletionItem(name, help=f"from {found[name].source}") for name in sorted(found)]
+        return own + [item for item in more if item.value.startswith(incomplete)]
 
     def main(
         self,
@@ -65,23 +101,39 @@ class Commands(click.Group):
         **extra: Any,
     ) -> Any:
         """Run the command that `args` name, and exit; without `standalone_mode` return the exit code."""
-        self._main_shell_completion(extra, "hb", complete_var)
+        with silent():
+            self._main_shell_completion(extra, "hb", complete_var)
         given = sys.argv[1:] if args is None else list(args)
 
         def call() -> Any:
             with self.make_context("hb", list(given), **extra) as context:
-                return self.invoke(context)
+                try:
+                    return self.invoke(context)
+                except SystemExit as ended:
+                    if FOREIGN in context.meta:  # a command of somebody else may end as it likes
+                        raise click.exceptions.Exit(code_of(ended)) from None
+                    raise
 
-        code = exit_code(call, as_json="--json" in given)
+        code = exit_code(call, as_json=_wants_json(given))
         if standalone_mode:
             sys.exit(code)
         return code
 
 
+def _wants_json(given: Sequence[str]) -> bool:
+    """Whether the result is to be JSON; looked for in the words, because errors in them are told so, too."""
+    forms = {"json", "jsonl"}
+    return (
+        "--json" in given
+        or any(option == "--format" and form in forms for option, form in pairwise(given))
+        or any(word.partition("=")[0] == "--format" and word.partition("=")[2] in forms for word in given)
+    )
+
+
 _EPILOG = """\b
 Exit codes:
   0  all is well
-  1  something is broken (a plugin)
+  1  something is broken (a plugin, a workspace)
   2  a wrong argument, or HeavenBase refused
 
 \b
@@ -99,10 +151,10 @@ Example:
 @click.version_option(__version__, prog_name="hb", message="%(prog)s %(version)s")
 @click.pass_context
 def hb(context: click.Context) -> None:
-    """HeavenBase from a shell: what is installed, what can be picked, and questions to a workspace.
+    """HeavenBase from a shell: what is installed, what a workspace holds, and questions to it.
 
-    On a terminal the answers are tables; in a pipe they are lines with tabs between
-    the columns; with --json they are JSON.
+    On a terminal the answers are tables, paged where they are long; in a pipe they are
+    lines with tabs between the columns; with --json they are JSON.
     """
     if context.invoked_subcommand is None:
         write(context.get_help())
@@ -127,7 +179,7 @@ def exit_code(call: Callable[[], Any], *, as_json: bool) -> int:
         return _unwritten(error, as_json=as_json)
     except SystemExit as error:
         return _complain(error, "a plugin ended the process while it was loaded", as_json=as_json, code=FINDINGS)
-    return result if isinstance(result, int) else 0
+    return result if type(result) is int else 0
 
 
 def _accept_any_text() -> None:

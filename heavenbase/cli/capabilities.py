@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from heavenbase.cli.completing import picks
 from heavenbase.cli.output import as_json_option, note, print_json, print_table, records, working
+from heavenbase.cli.pager import paged
 
 if TYPE_CHECKING:
     from heaven_core.capabilities import Options
@@ -24,11 +26,28 @@ Examples:
 
 
 @click.command(epilog=_EXAMPLES, short_help="List what can be picked for a field.")
-@click.option("--type", "dtype", metavar="TYPE", help="Only what goes with this type, such as short-text.")
-@click.option("--strategy", metavar="STRATEGY", help="Only what goes with this strategy, such as inline.")
-@click.option("--backend", metavar="BACKEND", help="Only what this backend type can do, such as sqlite.")
-@click.option("--op", metavar="OP", help="Only what has this operation, such as contains.")
+@click.option(
+    "--type",
+    "dtype",
+    metavar="TYPE",
+    shell_complete=picks("logical_types"),
+    help="Only what goes with this type, such as short-text.",
+)
+@click.option(
+    "--strategy",
+    metavar="STRATEGY",
+    shell_complete=picks("strategies"),
+    help="Only what goes with this strategy, such as inline.",
+)
+@click.option(
+    "--backend",
+    metavar="BACKEND",
+    shell_complete=picks("backends"),
+    help="Only what this backend type can do, such as sqlite.",
+)
+@click.option("--op", metavar="OP", shell_complete=picks("ops"), help="Only what has this operation, such as contains.")
 @as_json_option
+@paged
 def capabilities(as_json: bool, **filters: str | None) -> None:
     """List what can be picked for a field: types, strategies, backends and operations.
 

@@ -18,6 +18,7 @@ from heavenbase.cli.output import (
     working,
     write,
 )
+from heavenbase.cli.pager import paged
 from heavenbase.cli.question import Question, asks
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ Example:
 @asks
 @click.option("--analyze", is_flag=True, help="Answer the question too, and add time and rows.")
 @as_json_option
+@paged
 def explain(analyze: bool, as_json: bool, **given: Any) -> None:
     """Show how a question to WORKSPACE about ENTITY is answered: its steps, and what runs natively.
 

@@ -5,11 +5,69 @@ Looked at are the files of SQLite. A type that keeps its data elsewhere is opene
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from heavenbase.cli.completing import folders
+from heavenbase.cli.given import read_json
+
+if TYPE_CHECKING:
+    from heaven_core.workspace import HeavenBase
 
 Options = Mapping[str, Any]
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_OPTIONS = (
+    click.option(
+        "--path",
+        metavar="DIR",
+        shell_complete=folders,
+        help="The folder of this workspace itself, the one that holds main.db, if it isn't in the usual place.",
+    ),
+    click.option(
+        "--backends",
+        metavar="JSON|@FILE|-",
+        help='The backends that it was made with, such as \'{"main": {"type": "sqlite", "database": "notes.db"}}\'.',
+    ),
+)
+
+
+def located(command: Command) -> Command:
+    """Give a command the options that say where a workspace is: `path` and `backends`, for `opened`."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def opened(workspace: str, path: str | None, backends: str | None) -> Generator[HeavenBase]:
+    """The workspace, which is closed at the end and never created.
+
+    Raises:
+        WorkspaceError: there is no such workspace.
+        HeavenError: it cannot be opened.
+    """
+    from heaven_core.workspace import HeavenBase
+
+    chosen = there(workspace, path, backends)
+    with HeavenBase(workspace, path=path, backends=chosen) as found:
+        yield found
+
+
+def there(workspace: str, path: str | None, backends: str | None) -> dict[str, dict[str, Any]] | None:
+    """The backends of a workspace that exists, in the form that `HeavenBase` takes; None for the usual ones.
+
+    Raises:
+        WorkspaceError: there is no such workspace.
+        ConfigError, InvalidName, QueryError, UnknownPlugin: what was given cannot be used.
+    """
+    chosen = None if backends is None else check_backends(read_json("--backends", backends))
+    check_there(workspace, path, chosen)
+    return chosen
 
 
 def check_backends(given: Any) -> dict[str, dict[str, Any]]:

@@ -32,7 +32,12 @@ _LEAST_WIDTH = 16
 _PATIENCE_S = 0.5
 # Controls, line separators and marks that reorder text: a stored value must not drive the terminal.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_STYLES = {"failed": "red", "active": "green", "disabled": "dim", "no": "yellow", "python": "yellow"}
+_STYLES = {
+    **dict.fromkeys(("failed", "broken"), "red"),
+    **dict.fromkeys(("active", "ok"), "green"),
+    **dict.fromkeys(("disabled", "absent"), "dim"),
+    **dict.fromkeys(("no", "python", "warning"), "yellow"),
+}
 
 as_json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 """The option that every command has."""
@@ -118,6 +123,16 @@ def rows_text(number: int) -> str:
     return f"{number} row{'' if number == 1 else 's'}"
 
 
+def size_text(size_bytes: int) -> str:
+    """A number of bytes for a reader: ``1.5 MB``."""
+    size = float(size_bytes)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 def _console() -> Console:
     from rich.console import Console
 
@@ -131,20 +146,21 @@ def _words(text: str, style: str = "") -> Text:
     return Text(text, style=style)
 
 
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
+    """A value as a text: itself, or JSON; null is empty."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json_text(value)
 
 
 def _field(value: Any) -> str:
-    return escaped(_cell(value).replace("\\", "\\\\"))
+    return escaped(cell_text(value).replace("\\", "\\\\"))
 
 
 def _words_of(value: Any, width: int | None) -> Text:
     # Cut before rich measures it: a text may have millions of characters.
-    text = escaped(_cell(value)[: None if width is None else width + 1])
-    return _words(text, _STYLES.get(text, ""))
+    text = escaped(cell_text(value)[: None if width is None else width + 1])
+    return _words(text, _STYLES.get(text, "") if width is None else "")  # a stored value means what it means
 
 
 def _widths(columns: Sequence[str], cells: Sequence[Sequence[Text]], room: int) -> list[int]:
@@ -215,7 +231,8 @@ def working(what: str) -> Generator[Callable[[str], None]]:
         with redirect_stdout(stream):
             yield lambda _: None
         return
-    with _spinner(what) as tell, redirect_stdout(stream):
+    # The spinner takes hold of stdout as it finds it and gives that back, so ours is the outer one.
+    with redirect_stdout(stream), _spinner(what) as tell:
         yield tell
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heavenbase.cli.output import as_json_option, print_json, print_table, records, working
+from heavenbase.cli.pager import paged
 
 if TYPE_CHECKING:
     from heaven_core.discovery import PluginFailure, PluginRef
@@ -28,6 +29,7 @@ Examples:
 @click.command(epilog=_EXAMPLES, short_help="List the installed plugins.")
 @click.option("--check", is_flag=True, help="Load engines and handlers too, and activate each extension.")
 @as_json_option
+@paged
 def plugins(check: bool, as_json: bool) -> int:
     """List the installed plugins: storage engines and extensions.
 
@@ -39,7 +41,7 @@ def plugins(check: bool, as_json: bool) -> int:
     The exit code is 1 if any plugin failed, at whichever stage: import, attribute,
     type, api, hook or activate.
     """
-    with working("looking for plugins") as tell, _silent_log():
+    with working("looking for plugins") as tell, silent_log():
         rows = listing(tell, check=check)
     if as_json:
         print_json(rows)
@@ -98,7 +100,7 @@ def _readable(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def _silent_log() -> Generator[None]:
+def silent_log() -> Generator[None]:
     """Keep failures out of the log, because the list has them."""
     logger = logging.getLogger("heavenbase.plugins")
     before, logger.disabled = logger.disabled, True

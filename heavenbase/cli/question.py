@@ -6,14 +6,15 @@ is there (`heavenbase.cli.location`), and what is done with the answer.
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
+
+from heavenbase.cli.completing import entities, fields, workspaces
+from heavenbase.cli.given import read_json
+from heavenbase.cli.location import located, opened
 
 if TYPE_CHECKING:
     from heaven_core.query import Query
@@ -21,23 +22,15 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _OPTIONS = (
-    click.argument("workspace"),
-    click.argument("entity"),
-    click.option(
-        "--path",
-        metavar="DIR",
-        help="The folder of this workspace itself, the one that holds main.db, if it isn't in the usual place.",
-    ),
-    click.option(
-        "--backends",
-        metavar="JSON|@FILE|-",
-        help='The backends that it was made with, such as \'{"main": {"type": "sqlite", "database": "notes.db"}}\'.',
-    ),
     click.option("--filter", "filter_", metavar="JSON", help='A condition, such as \'{"year": {"$gte": 1990}}\'.'),
     click.option("--spec", metavar="JSON|@FILE|-", help="A whole query as JSON: here, in a file, or on stdin."),
     click.option("--search", metavar="TEXT", help="Rank by full-text relevance; rows without any word are left out."),
-    click.option("--select", metavar="A,B", multiple=True, help="Only these fields, and object_id."),
-    click.option("--order", metavar="A,-B", multiple=True, help="Sort by these fields; a minus reverses."),
+    click.option(
+        "--select", metavar="A,B", multiple=True, shell_complete=fields, help="Only these fields, and object_id."
+    ),
+    click.option(
+        "--order", metavar="A,-B", multiple=True, shell_complete=fields, help="Sort by these fields; a minus reverses."
+    ),
     click.option("--limit", metavar="N", type=click.IntRange(min=0), help="At most N rows."),
     click.option("--count", "counts", is_flag=True, help="Only how many rows there are."),
 )
@@ -47,7 +40,8 @@ def asks(command: Command) -> Command:
     """Give a command the arguments and options that `Question` is made of."""
     for option in reversed(_OPTIONS):
         command = option(command)
-    return command
+    command = click.argument("entity", shell_complete=entities)(located(command))
+    return click.argument("workspace", shell_complete=workspaces)(command)
 
 
 class Question(NamedTuple):
@@ -94,54 +88,9 @@ class Question(NamedTuple):
             WorkspaceError: there is no such workspace.
             HeavenError: it cannot be opened, or the question cannot be asked.
         """
-        from heaven_core.workspace import HeavenBase
-        from heavenbase.cli.location import check_backends, check_there
-
         spec = self.to_spec()
-        backends = None if self.backends is None else check_backends(read_json("--backends", self.backends))
-        check_there(self.workspace, self.path, backends)
-        with HeavenBase(self.workspace, path=self.path, backends=backends) as workspace:
+        with opened(self.workspace, self.path, self.backends) as workspace:
             yield workspace.query_json(self.entity, spec)
-
-
-def read_json(option: str, text: str) -> Any:
-    """The data that `text` is, or that the file ``@name`` or stdin (``-``) holds.
-
-    Raises:
-        QueryError: it is no JSON, or names a key twice, or is nested too deeply.
-    """
-    from heaven_core.errors import QueryError, QueryTooDeep, shown
-
-    what = f"the file {shown(text[1:], 200)} of {option}" if text.startswith("@") else option
-    try:
-        return json.loads(_content(what, text), object_pairs_hook=_object)
-    except RecursionError:
-        raise QueryTooDeep(f"{what} is nested too deeply") from None
-    except ValueError as error:
-        raise QueryError(f"{what} is no JSON: {error}") from None
-
-
-def _content(what: str, text: str) -> str:
-    if text == "-":
-        stream: Any = sys.stdin
-        if stream is None:  # None where whoever started us has closed it
-            raise click.UsageError(f"{what} - reads stdin, which is closed; give the JSON itself.")
-        return stream.read()
-    if not text.startswith("@"):
-        return text
-    try:
-        return Path(text[1:]).read_text(encoding="utf-8")
-    except OSError as error:
-        raise click.UsageError(f"{what} cannot be read: {error.strerror}.") from None
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the key {twice!r:.80} comes twice in one object")
-    return made
 
 
 def _names(given: Sequence[str]) -> list[str] | None:

@@ -11,5 +11,6 @@ PLUGIN = StoragePlugin(
     aliases=("sqlite3",),
     api=1,
     primary=True,
+    probe="heaven_sqlite.probe:probe",
     desc="one file per workspace, durable at every commit, full text by FTS5",
 )

@@ -64,6 +64,8 @@ if TYPE_CHECKING:
 
 APPLICATION_ID = 0x48424153
 FORMAT = 1
+OLDEST = (3, 38)
+"""The oldest SQLite that has what is used here."""
 BUSY_WAIT_S = 30.0
 BUSY_PAUSE_S = 0.001
 CHUNK = 5000
@@ -294,8 +296,9 @@ class SqliteBackend:
 
     def _prepare(self) -> None:
         """Create the file's state, or check that it is ours and not newer than we are."""
-        if sqlite3.sqlite_version_info < (3, 38):
-            raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old; 3.38 or later is needed")
+        if sqlite3.sqlite_version_info < OLDEST:
+            needed = ".".join(map(str, OLDEST))
+            raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old; {needed} or later is needed")
         try:
             os.makedirs(os.path.dirname(self.path), exist_ok=True)
         except OSError as error:

@@ -15,6 +15,7 @@ from heavenbase.cli.output import working
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from conftest import Ran, Site
 
@@ -145,6 +146,18 @@ def test_long_work_shows_progress_on_a_terminal_and_none_in_a_pipe(
     assert "loading slow" in shown.out
     assert "─" in shown.out
     assert (piped.err, "loading" in piped.out) == ("", False)
+
+
+def test_a_pipe_gets_the_result_of_work_that_showed_progress(
+    on_terminal: Callable[..., Ran], site: Site, tmp_path: Path
+) -> None:
+    site.extension("slow", "import time\ntime.sleep(1.5)\n1 / 0")
+
+    command = f"{sys.executable} -m heavenbase.cli plugins | cat > result"
+    shown = on_terminal(["bash", "-c", command], tmp_path, columns=100, PYTHONPATH=str(site.folder))
+
+    assert "loading slow" in shown.out
+    assert (tmp_path / "result").read_text().startswith("kind\tname\t")
 
 
 def test_progress_says_what_is_being_done_and_is_gone_at_the_end(

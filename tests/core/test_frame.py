@@ -130,7 +130,7 @@ def test_batches_have_at_most_their_size(frame: ResultFrame, size: int, sizes: l
 
 @pytest.mark.parametrize("size", [0, -1, "x", 1.5, None, True])
 def test_a_batch_of_no_rows_is_refused(frame: ResultFrame, size: Any) -> None:
-    with pytest.raises(QueryError, match="iter_batches takes a size of at least 1, a whole number, not "):
+    with pytest.raises(QueryError, match="a batch has a size of at least 1, a whole number, not "):
         frame.iter_batches(size)
 
 

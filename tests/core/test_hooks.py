@@ -10,7 +10,7 @@ import pytest
 import heavenbase as hb
 from heaven_core.errors import HeavenError, PluginError, PluginLoadError, RegistrationConflict, TransactionError
 from heaven_core.ext import Extension, ExtensionSpec, StoreChoice, Strategy, register_extension
-from heaven_core.hooks import KINDS, Hooks, Specs, Write, check_plugin, hookimpl
+from heaven_core.hooks import KINDS, Hooks, Specs, Write, check_plugin, commands_of, hookimpl
 from heaven_core.registry import Layer
 
 pytestmark = [pytest.mark.unit, pytest.mark.usefixtures("registered")]
@@ -110,6 +110,37 @@ def test_an_unknown_hook_or_argument_is_refused() -> None:
     with pytest.raises(PluginError, match="heaven_after_commit"):
         check_plugin(Renamed())
     check_plugin(Watcher())
+
+
+def test_an_argument_of_a_hook_that_has_none_is_refused() -> None:
+    class Wants:
+        @hookimpl
+        def heaven_commands(self, group: Any) -> dict[str, str]:
+            return {}
+
+    with pytest.raises(PluginError, match="heaven_commands takes group, which no hook passes; it gets nothing"):
+        check_plugin(Wants())
+
+
+def test_commands_are_names_with_references() -> None:
+    class Fine:
+        @hookimpl
+        def heaven_commands(self) -> dict[str, str]:
+            return {"one": "module:one", "more-of-it": "module.below:group.two"}
+
+    assert commands_of(Fine()) == {"one": "module:one", "more-of-it": "module.below:group.two"}
+    assert commands_of(Watcher()) == {}
+
+
+@pytest.mark.parametrize("given", [["one"], {"One": "a:b"}, {"one": "a"}, {"one": 1}, {2: "a:b"}])
+def test_commands_that_cannot_be_used_are_refused(given: Any) -> None:
+    class Odd:
+        @hookimpl
+        def heaven_commands(self) -> Any:
+            return given
+
+    with pytest.raises(HeavenError):
+        commands_of(Odd())
 
 
 # -- observers -------------------------------------------------------------------------------------------------------
