@@ -98,6 +98,9 @@ def inserts(bench: Bench, count: int) -> Iterator[Figure]:
 
 
 def _fewer(pairs: int, count: int) -> int:
+    """Fewer pairs where one takes long."""
+    if count > 200_000:
+        return 3
     return max(3, pairs // 2) | 1 if count > 20_000 else pairs
 
 

@@ -1,6 +1,6 @@
 """The benchmarks' command: measure, print a table, and on request write JSON or renew the page in the docs.
 
-    python -m tests.benchmarks                      everything but the peers, 10 000 and 100 000 rows
+    python -m tests.benchmarks                      everything but the peers, 10 000 to 1 000 000 rows
     python -m tests.benchmarks --peers              the other packages as well
     python -m tests.benchmarks --rows 10000 --only read
     python -m tests.benchmarks --json figures.json --markdown docs/benchmarks.md
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = ("door", "write", "read")
+GROUPS = ("door", "write", "read", "find", "growth")
 BEGIN, END = "<!-- figures: made by python -m tests.benchmarks -->", "<!-- end of figures -->"
 
 Record = dict[str, Any]
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure HeavenBase.")
-    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000], help="sizes of the tables")
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="sizes of the tables")
     parser.add_argument("--only", nargs="+", choices=GROUPS, help="some groups instead of all")
     parser.add_argument("--peers", action="store_true", help="also sqlite-utils and SQLAlchemy's ORM")
     parser.add_argument("--pairs", type=int, default=15, help="pairs of runs behind each figure")
@@ -94,6 +94,13 @@ def _figures(asked: argparse.Namespace) -> Iterator[Record]:
 
     print(f"\n{'':58}{'rows':>8}{'CPU':>8}{'quartiles':>14}{'wall':>8}{'target':>8}")
     with figures.Bench.opened(pairs=asked.pairs) as bench:
+        if asked.child == "growth":
+            from tests.benchmarks import finding
+
+            for figure in finding.growth(bench, sorted(asked.rows)):
+                print(_line(figure.to_dict()))
+                yield figure.to_dict()
+            return
         for count in asked.rows:
             for figure in _group(asked.child, bench, count):
                 print(_line(figure.to_dict()))
@@ -107,6 +114,10 @@ def _group(name: str, bench: Any, count: int) -> Iterator[Any]:
         yield from figures.writes(bench, count)
     elif name == "read":
         yield from figures.reads(bench, count)
+    elif name == "find":
+        from tests.benchmarks import finding
+
+        yield from finding.finds(bench, count)
     else:
         from tests.benchmarks import peers
 
@@ -183,11 +194,16 @@ def _tables(report: Record) -> Iterator[str]:
         for one in report["doors"]:
             target = "" if one["target"] is None else f"{one['target']:.0f}"
             yield _row([one["action"], f"{one['least']:.1f}", f"{one['median']:.1f}", target, _verdict(one)])
-    ours = [one for one in report["figures"] if one["group"] in GROUPS]
+    grown = [one for one in report["figures"] if one["group"] == "growth"]
+    ours = [one for one in report["figures"] if one["group"] in GROUPS and one not in grown]
     if ours:
         yield from _head("Ratios to hand-written code", ["", "rows", "CPU", "quartiles", "wall", "target", ""])
         for one in ours:
             yield _row([one["action"], *_numbers(one), _target(one), _verdict(one)])
+    if grown:
+        yield from _head("A row among many, to a row among the fewest", ["", "rows", "CPU", "quartiles", "wall"])
+        for one in grown:
+            yield _row([one["action"], *_numbers(one)])
     theirs = [one for one in report["figures"] if one["group"] not in GROUPS]
     if theirs:
         yield from _head("Other packages, to the same hand-written code", ["", "", "rows", "CPU", "quartiles", "wall"])
