@@ -497,7 +497,7 @@ class LazyTypes(Mapping[str, LogicalType[Any]]):
 def run(stored: StoredEntity, query: Query, tx: Any) -> ResultFrame:
     """The answer to a query."""
     planner = Planner(stored, query, tx)
-    return ResultFrame(_rows(planner), LazyTypes(query))
+    return ResultFrame(_rows(planner), LazyTypes(query), query.group)
 
 
 def _rows(planner: Planner) -> Rows:

@@ -95,12 +95,14 @@ QUERY = """
 """
 
 FRAME = """
+    bars(*columns: str) -> Bars
     column(name: str) -> list[Any]
     columns: tuple[str, ...]
     dtypes: Mapping[str, LogicalType[Any]]
     head(count: int = 10) -> ResultFrame
     ids: list[str]
     iter_batches(size: int = 1000) -> Iterator[list[dict[str, Any]]]
+    plot(*columns: str, ax: Any = None) -> Any
     rank: str | None
     rows() -> list[dict[str, Any]]
     scalar() -> Any
