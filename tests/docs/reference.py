@@ -175,7 +175,8 @@ def _op_page(op: Op) -> Entry:
     source = program(
         f"hb.field({example.dtype})",
         [
-            f'ws.upsert_many(Thing, [{{"value": value}} for value in ({example.values}, None)])',
+            f"values = ({example.values}, None)",
+            'ws.upsert_many(Thing, [{"value": value} for value in values])',
             f"query = ws.query(Thing).{asked}",
             f'print(query.execute().column("{column}"))',
             "assert ws.query_json(Thing, query.to_dict()) == query",
