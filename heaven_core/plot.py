@@ -27,8 +27,11 @@ MOST_LABEL_SHARE = 0.4
 """Of the width of a text chart, for the groups' names."""
 LEAST_BAR_CHARS = 4
 LEAST_SHARE = 1e-9
-SLANTED_FROM_CHARS = 40
-"""Names of groups that are longer than this all together do not fit below the bars side by side."""
+LEAST_BAR_INCHES = 0.2
+MOST_LABEL_CHARS = 40
+"""Of a group's name below a bar."""
+MOST_CHARS_ABREAST = 60
+"""Names that are longer than this all together stand upright below their bars."""
 
 _EIGHTHS = ("", "▏", "▎", "▍", "▌", "▋", "▊", "▉")
 _FULL = "█"
@@ -195,7 +198,7 @@ def has_matplotlib() -> bool:
 
 def draw(groups: Groups, ax: Any) -> Any:
     """Lines over time, or bars; on `ax`, or on the axes of a new pyplot figure, which are returned."""
-    ax = _axes(ax)
+    ax = _axes(ax, 0 if groups.is_time else min(len(groups.labels), MAX_BARS))
     if groups.is_time:
         _draw_lines(groups, ax)
     else:
@@ -207,11 +210,15 @@ def draw(groups: Groups, ax: Any) -> Any:
     return ax
 
 
-def _axes(ax: Any) -> Any:
+def _axes(ax: Any, bars: int) -> Any:
+    """The axes that were given, or those of a new figure, which is wide enough for so many bars."""
     from importlib import import_module
 
     if ax is None:
-        return import_module("matplotlib.pyplot").subplots(layout="constrained")[1]
+        pyplot = import_module("matplotlib.pyplot")
+        width, height = pyplot.rcParams["figure.figsize"]
+        size = (max(width, bars * LEAST_BAR_INCHES), height)
+        return pyplot.subplots(figsize=size, layout="constrained")[1]
     if not isinstance(ax, import_module("matplotlib.axes").Axes):
         raise QueryError(f"plot draws on the Axes of matplotlib, and ax is a {type(ax).__name__}")
     return ax
@@ -231,14 +238,14 @@ def _draw_lines(groups: Groups, ax: Any) -> None:
 
 
 def _draw_bars(groups: Groups, ax: Any) -> None:
-    labels = [_unmarked(cut(label, SLANTED_FROM_CHARS)) for label in groups.labels[:MAX_BARS]]
+    labels = [_unmarked(cut(label, MOST_LABEL_CHARS)) for label in groups.labels[:MAX_BARS]]
     places = range(len(labels))
     width = 0.8 / len(groups.series)
     for number, (name, numbers) in enumerate(groups.series.items()):
         shift = (number - (len(groups.series) - 1) / 2) * width
         ax.bar([place + shift for place in places], _floats(numbers[:MAX_BARS]), width, label=_legend(name))
     ax.set_xticks(places, labels)
-    if sum(map(len, labels)) > SLANTED_FROM_CHARS:
+    if sum(map(len, labels)) > MOST_CHARS_ABREAST:
         ax.tick_params(axis="x", rotation=90)
     more = len(groups.labels) - len(labels)
     ax.set_xlabel(_unmarked(groups.title) + (f" (… {more:,} more)" if more else ""))

@@ -125,6 +125,7 @@ def test_every_python_block_of_a_page_runs_and_prints_what_is_shown(
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+    monkeypatch.setenv("COLUMNS", "80")  # what is shown is as wide as the terminal
     monkeypatch.setattr(sys, "path", list(sys.path))
     made = Page(page, tmp_path)
     monkeypatch.setitem(sys.modules, made.module.__name__, made.module)
