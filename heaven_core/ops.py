@@ -519,7 +519,7 @@ FILTERS: tuple[Op, ...] = (
         trait="fulltext",
         check=_text,
         test=_match_test,
-        desc="holds every word of the query, whatever case and accents",
+        desc="holds every word of the query",
     ),
     Op("like", trait="text", check=_like, test=_like_test, desc="fits a pattern of % and _ as a whole"),
     Op("ilike", trait="text", check=_like, test=_ilike_test, desc="fits a pattern, whatever the case"),
