@@ -66,6 +66,10 @@ wheel-check:
 docs:
     {{ python }} -m pytest tests/docs tests/test_readme.py tests/cli/test_docs.py
 
+# Bring docs/reference/ and llms.txt up to date with the code; --check only names what is outdated.
+reference *arguments:
+    {{ python }} -m tests.docs "$@"
+
 # Bring uv.lock up to date with pyproject.toml, from the public index.
 lock:
     uv lock --default-index https://pypi.org/simple

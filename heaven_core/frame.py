@@ -7,12 +7,15 @@ libraries are made on demand. Conversions to Arrow live in `heaven_core.arrow`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heaven_core.backend import Rows
 from heaven_core.codecs import DAMAGE, damaged, row_maker
 from heaven_core.errors import HeavenError, QueryError, UnknownField, did_you_mean, shown
 from heaven_core.types import LogicalType
+
+if TYPE_CHECKING:
+    from heaven_core.plot import Bars
 
 RANK_COLUMNS = frozenset({"_score", "_distance"})
 
@@ -20,12 +23,15 @@ RANK_COLUMNS = frozenset({"_score", "_distance"})
 class ResultFrame:
     """An answer. Iterating gives dicts; `len` is the number of rows."""
 
-    __slots__ = ("_dtypes", "_rows", "_searched")
+    __slots__ = ("_dtypes", "_keys", "_rows", "_searched")
 
-    def __init__(self, rows: Rows, dtypes: Mapping[str, LogicalType[Any]], searched: str = "") -> None:
+    def __init__(
+        self, rows: Rows, dtypes: Mapping[str, LogicalType[Any]], keys: tuple[str, ...] = (), searched: str = ""
+    ) -> None:
         self._rows = rows
         self._dtypes = dtypes
-        self._searched = searched
+        self._keys = keys  # what the rows are grouped by
+        self._searched = searched  # what was searched for
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -160,7 +166,7 @@ class ResultFrame:
 
     def _part(self, start: int, stop: int) -> ResultFrame:
         tuples = self._rows.tuples[start:stop]
-        return ResultFrame(self._rows._replace(tuples=tuples), self._dtypes, self._searched)
+        return ResultFrame(self._rows._replace(tuples=tuples), self._dtypes, self._keys, self._searched)
 
     def to_arrow(self) -> Any:
         """The answer as a `pyarrow.Table` with the columns' types. Needs the extra `arrow`."""
@@ -179,6 +185,31 @@ class ResultFrame:
         from heaven_core.arrow import to_polars
 
         return to_polars(self)
+
+    def plot(self, *columns: str, ax: Any = None) -> Any:
+        """A chart of a grouped answer: matplotlib's Axes, or `bars()` where matplotlib is not installed.
+
+        `columns` are aggregates that are numbers, all of them unless some are named. One time key gives
+        lines in the order of time, other keys give bars in the order of the answer. Drawn on `ax`, or on
+        a new pyplot figure, which is neither shown nor closed.
+
+        Raises:
+            QueryError: the answer is not grouped, or a column has no numbers.
+            UnknownField: the answer has no such column.
+        """
+        from heaven_core.plot import draw, groups_of, has_matplotlib
+
+        groups = groups_of(self, self._keys, columns)
+        return draw(groups, ax) if has_matplotlib() else self.bars(*columns)
+
+    def bars(self, *columns: str) -> Bars:
+        """A chart of a grouped answer as text: shown by a prompt or a notebook, and by `print`.
+
+        The columns and the errors are those of `plot`; each column has a chart with a scale of its own.
+        """
+        from heaven_core.plot import Bars, groups_of
+
+        return Bars(groups_of(self, self._keys, columns))
 
     def __len__(self) -> int:
         return len(self._rows.tuples)

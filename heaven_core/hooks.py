@@ -42,7 +42,11 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 class Write(NamedTuple):
-    """A write about to happen: `kind` is "upsert" or "delete"; `columns` is None for a delete."""
+    """A write about to happen, after its values were checked.
+
+    `kind` is "upsert" or "delete". `columns` maps each field to its values, in the order of `ids`;
+    it is None for a delete.
+    """
 
     workspace: str
     entity: str
@@ -52,7 +56,7 @@ class Write(NamedTuple):
 
 
 class Changed(NamedTuple):
-    """What a commit did to one entity."""
+    """What a commit did to one entity: the ids of the rows that it inserted, updated and deleted."""
 
     entity: str
     inserted: tuple[str, ...]
@@ -61,7 +65,7 @@ class Changed(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """A commit that has happened: its number and what it changed. Writes that changed nothing are not shown."""
+    """A commit that has happened: its number and what it changed, entity by entity."""
 
     workspace: str
     lsn: int
@@ -101,7 +105,7 @@ class Registrar:
         self.registrations.append(self._layer.put("profile", name, profile))
 
     def take_back(self) -> None:
-        """Undo everything."""
+        """Undo everything, as the kernel does if the extension fails."""
         for registration in reversed(self.registrations):
             registration.unregister()
         self.registrations.clear()
@@ -112,7 +116,11 @@ class Specs:
 
     @hookspec
     def heaven_contribute(self, registrar: Registrar) -> None:
-        """Contribution: register handlers, strategies and storage profiles for this workspace."""
+        """Contribution: register handlers, strategies and storage profiles for this workspace.
+
+        Called once, when the extension becomes active. An exception makes the extension failed, and
+        everything that it had registered is taken back.
+        """
 
     @hookspec
     def heaven_commands(self) -> Mapping[str, str]:
@@ -121,11 +129,20 @@ class Specs:
 
     @hookspec
     def heaven_before_write(self, write: Write) -> None:
-        """Veto: look at a checked write before it happens; raise to abort it."""
+        """Veto: look at a checked write before it happens; raise to abort it.
+
+        Called once per write and entity, before the write takes the lock. The exception reaches the
+        caller as it is, and nothing is written. A veto cannot change the write, nor write itself.
+        """
 
     @hookspec
     def heaven_after_commit(self, commit: Commit) -> None:
-        """Observer: learn of a commit; an exception is recorded and changes nothing."""
+        """Observer: learn of a commit that has happened.
+
+        Called once per commit that changed something. An exception is recorded, logged and listed in
+        `ws.health().observers`; the commit stands and the other observers are still called.
+        Writes of entities with `__observed__ = False` are not shown.
+        """
 
 
 KINDS = {

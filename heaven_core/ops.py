@@ -473,7 +473,7 @@ FILTERS: tuple[Op, ...] = (
         on_null=lambda argument: argument is None,
         to_json=_json_value,
         aliases=("==",),
-        desc="equals the value; eq null is is_null",
+        desc="equals the value; eq null finds what has none",
     ),
     Op(
         "ne",
@@ -500,7 +500,12 @@ FILTERS: tuple[Op, ...] = (
         desc="equals one of the values",
     ),
     Op(
-        "between", trait="order", check=_range, test=_between_test, to_json=_json_values, desc="lies between two bounds"
+        "between",
+        trait="order",
+        check=_range,
+        test=_between_test,
+        to_json=_json_values,
+        desc="lies between two bounds, both included",
     ),
     Op(
         "is_null",
@@ -509,13 +514,19 @@ FILTERS: tuple[Op, ...] = (
         on_null=lambda argument: argument,
         desc="has no value (true) or has one (false)",
     ),
-    Op("match", trait="fulltext", check=_text, test=_match_test, desc="holds every word of the query"),
-    Op("like", trait="text", check=_like, test=_like_test, desc="fits a pattern of % and _"),
+    Op(
+        "match",
+        trait="fulltext",
+        check=_text,
+        test=_match_test,
+        desc="holds every word of the query",
+    ),
+    Op("like", trait="text", check=_like, test=_like_test, desc="fits a pattern of % and _ as a whole"),
     Op("ilike", trait="text", check=_like, test=_ilike_test, desc="fits a pattern, whatever the case"),
-    _text_op("contains", "holds the text"),
+    _text_op("contains", "holds the text somewhere"),
     _text_op("starts_with", "begins with the text"),
     _text_op("ends_with", "ends with the text"),
-    Op("regex", trait="text", check=_regex, test=_regex_test, desc="an RE2 expression is found in it"),
+    Op("regex", trait="text", check=_regex, test=_regex_test, desc="has a place that fits the RE2 expression"),
     Op(
         "array_contains",
         trait="array",
@@ -537,9 +548,17 @@ FILTERS: tuple[Op, ...] = (
         check=_text_or_items,
         test=_contained_in_test,
         to_json=_json_items,
-        desc="every item is among the given ones; a text lies within the given one",
+        desc="has only items that are among the given ones; a text lies within the given one",
     ),
-    Op("get", trait="json", check=_get, test=_get_test, on_null=_get_on_null, to_json=_get_json, desc="asks at a path"),
+    Op(
+        "get",
+        trait="json",
+        check=_get,
+        test=_get_test,
+        on_null=_get_on_null,
+        to_json=_get_json,
+        desc="has something at the path that satisfies the question",
+    ),
 )
 
 RANKS: tuple[Op, ...] = (Op("near", trait="vector", kind="rank", desc="nearest vectors first"),)
@@ -551,12 +570,12 @@ def _sort_key_of_count(pair: tuple[Any, int]) -> tuple[int, Any]:
 
 AGGREGATES: tuple[Op, ...] = (
     Op("count", kind="aggregate", desc="how many rows have a value"),
-    Op("sum", trait="number", kind="aggregate", desc="the sum; null of nothing"),
-    Op("avg", trait="number", kind="aggregate", aliases=("mean",), desc="the mean; null of nothing"),
-    Op("min", trait="order", kind="aggregate", desc="the first value in order"),
-    Op("max", trait="order", kind="aggregate", desc="the last value in order"),
+    Op("sum", trait="number", kind="aggregate", desc="the sum of the values; null of nothing"),
+    Op("avg", trait="number", kind="aggregate", aliases=("mean",), desc="the mean of the values; null of nothing"),
+    Op("min", trait="order", kind="aggregate", desc="the first value in order; null of nothing"),
+    Op("max", trait="order", kind="aggregate", desc="the last value in order; null of nothing"),
     Op("median", trait="number", kind="aggregate", desc="the middle value, or the mean of the two middle ones"),
-    Op("percentile", trait="number", kind="aggregate", desc="linear interpolation at p from 0 to 100"),
+    Op("percentile", trait="number", kind="aggregate", desc="the value at p percent, by linear interpolation"),
     Op("value_counts", trait="scalar", kind="aggregate", desc="[value, count] pairs, most frequent first"),
 )
 

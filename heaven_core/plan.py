@@ -518,7 +518,8 @@ class LazyTypes(Mapping[str, LogicalType[Any]]):
 def run(stored: StoredEntity, query: Query, tx: Any) -> ResultFrame:
     """The answer to a query."""
     planner = Planner(stored, query, tx)
-    return ResultFrame(_rows(planner), LazyTypes(query), "" if query.search_ is None else query.search_.query)
+    searched = "" if query.search_ is None else query.search_.query
+    return ResultFrame(_rows(planner), LazyTypes(query), query.group, searched)
 
 
 def _rows(planner: Planner) -> Rows:

@@ -28,15 +28,15 @@ def as_text(frame: ResultFrame, width: int) -> str:
     What does not fit is cut, the widest columns first; columns that have no room even so are left out and named.
     """
     names, rows = _shown(frame)
-    table = [names, *([_text(value) for value in row] for row in rows)]
+    table = [names, *([cell(value) for value in row] for row in rows)]
     columns = [[row[at] for row in table] for at in range(len(names))]
-    widths = _widths([max(map(_width, column)) for column in columns], width)
+    widths = _widths([max(map(text_width, column)) for column in columns], width)
     numeric = [all(_is_number(row[at]) for row in rows) and bool(rows) for at in range(len(names))]
     lines = [_line(row, widths, numeric) for row in table]
     rule = GAP.join("─" * one for one in widths)
     left_out = names[len(widths) :]
     more = [f"and {', '.join(left_out)}"] if left_out else []
-    return "\n".join([lines[0], rule, *lines[1:], _cut("; ".join([_count(frame), *more]), width)])
+    return "\n".join([lines[0], rule, *lines[1:], cut("; ".join([_count(frame), *more]), width)])
 
 
 def as_html(frame: ResultFrame) -> str:
@@ -45,7 +45,7 @@ def as_html(frame: ResultFrame) -> str:
 
     names, rows = _shown(frame)
     head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(_text(value))}</td>' for value in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell(value))}</td>' for value in row)}</tr>" for row in rows)
     return (
         f"<div><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table><p>{escape(_count(frame))}</p></div>"
     )
@@ -68,7 +68,8 @@ def _count(frame: ResultFrame) -> str:
     return words if count <= MAX_ROWS else f"{words}, the first {MAX_ROWS} shown"
 
 
-def _text(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value on one line: long ones cut, controls escaped, null empty."""
     if value is None:
         return ""
     if isinstance(value, (bytes, bytearray)):
@@ -92,7 +93,7 @@ def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))
 
 
-def _width(text: str) -> int:
+def text_width(text: str) -> int:
     """Columns of a terminal: East Asian wide characters take two, marks none."""
     if text.isascii():
         return len(text)
@@ -118,18 +119,19 @@ def _widths(wanted: Sequence[int], room: int) -> list[int]:
 def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
     parts: list[str] = []
     for cell, width, is_numeric in zip(cells, widths, numeric, strict=False):
-        text = _cut(cell, width)
-        space = " " * (width - _width(text))
+        text = cut(cell, width)
+        space = " " * (width - text_width(text))
         parts.append(space + text if is_numeric else text + space)
     return GAP.join(parts).rstrip()
 
 
-def _cut(text: str, width: int) -> str:
-    if _width(text) <= width:
+def cut(text: str, width: int) -> str:
+    """`text` in at most `width` columns of a terminal."""
+    if text_width(text) <= width:
         return text
     kept, used = "", 0
     for one in text:
-        used += _width(one)
+        used += text_width(one)
         if used > width - 1:
             break
         kept += one

@@ -33,7 +33,7 @@ class JsonField(Strategy):
 
 
 class SideTable(Strategy):
-    """The items of an array in a table of their own, so that a look-up by item uses an index."""
+    """The items of an array also in a table of their own, so that a look-up by item uses an index."""
 
     identifier, aliases, desc, stores = "side", ("SideTable",), "array items in a table of their own", True
 

@@ -174,6 +174,12 @@ def check_text(value: Any, max_chars: int | None = None) -> str:
 
 
 class _Text(LogicalType[str]):
+    """What all texts share.
+
+    Args:
+        max_chars: how many characters (code points) fit, if not as many as the type says.
+    """
+
     kind = "text"
     traits = frozenset({"scalar", "equal", "order", "text", "fulltext"})
     exact = str
@@ -229,7 +235,11 @@ class LongText(_Text):
 
 
 class Categorical(_Text):
-    """One of a fixed set of texts: `Categorical(["red", "green"])`."""
+    """One of a fixed set of texts: `Categorical(["red", "green"])`.
+
+    Args:
+        values: the texts, each once and of at most 255 characters.
+    """
 
     identifier, aliases, desc = "categorical", ("Categorical",), "one of a fixed set of texts"
     traits = frozenset({"scalar", "equal", "order", "text"})
@@ -491,7 +501,12 @@ def _items(value: Any) -> Sequence[Any]:
 
 
 class Array(LogicalType[list[Any]]):
-    """An ordered list of items of one scalar type: `Array[ShortText]`; bare `Array` takes any JSON scalar."""
+    """An ordered list of items of one scalar type: `Array[ShortText]`; bare `Array` takes any JSON scalar.
+
+    Args:
+        item: the type of the items, which is scalar; without one an item is text, a 64-bit whole
+            number, a finite float or a Boolean.
+    """
 
     identifier, aliases, desc = "array", ("Array", "list"), "an ordered list of scalar items"
     kind, traits, exact = "array", frozenset({"equal", "array"}), list
@@ -550,7 +565,11 @@ class Array(LogicalType[list[Any]]):
 
 
 class Vector(LogicalType[list[float]]):
-    """A point of `n` 32-bit floats: `Vector[n]` or `Vector(n)`."""
+    """A point of `n` 32-bit floats: `Vector[n]` or `Vector(n)`.
+
+    Args:
+        dim: how many numbers each vector has, from 1 to 65536; without it, each may have its own.
+    """
 
     identifier, aliases, desc = "vector", ("Vector", "embedding"), "n 32-bit floats, searched by nearness"
     kind, traits, exact = "vector", frozenset({"vector"}), list
@@ -628,7 +647,7 @@ class Json(LogicalType[Any]):
 
 
 class Artifact(LogicalType[bytes]):
-    """Bytes."""
+    """Bytes, such as a picture or a document; kept and given back, never looked into."""
 
     identifier, aliases, desc = "artifact", ("Artifact", "bytes", "blob"), "bytes"
     kind, traits, exact = "bytes", frozenset(), bytes

@@ -96,6 +96,7 @@ QUERY = """
 """
 
 FRAME = """
+    bars(*columns: str) -> Bars
     column(name: str) -> list[Any]
     columns: tuple[str, ...]
     dtypes: Mapping[str, LogicalType[Any]]
@@ -104,6 +105,7 @@ FRAME = """
     ids: list[str]
     iter_batches(size: int = 1000) -> Iterator[list[dict[str, Any]]]
     iter_frames(size: int = 1000) -> Iterator[ResultFrame]
+    plot(*columns: str, ax: Any = None) -> Any
     rank: str | None
     rows() -> list[dict[str, Any]]
     scalar() -> Any

@@ -289,9 +289,11 @@ class SqliteBackend:
             raw.execute("pragma cache_size = -65536")
             raw.execute("pragma mmap_size = 268435456")
             install(raw)
-        except sqlite3.Error as error:
+        except BaseException as error:  # of a damaged file SQLite may say what is no text
             raw.close()
-            raise translated(error, self.name) from error
+            if isinstance(error, sqlite3.Error):
+                raise translated(error, self.name) from error
+            raise
         return raw
 
     def _prepare(self) -> None:
@@ -632,7 +634,7 @@ def _locate(connection: Connection, request: Locate) -> Rows:
     for start in range(0, len(layouts), LOCATE_GROUP):
         group = layouts[start : start + LOCATE_GROUP]
         text = statements.locate_sql(group)
-        located: list[tuple[int, str]] = connection.execute(text, (request.object_id,)).fetchall()
+        located: list[tuple[int, str]] = connection.execute(text, (request.object_id,) * len(group)).fetchall()
         found.extend((group[position].entity, object_id) for position, object_id in located)
     return Rows(("entity", "object_id"), (None, None), found)
 

@@ -481,8 +481,11 @@ def _group_order(request: Scan, group: Grouping) -> str:
 
 
 def locate_sql(layouts: Sequence[Layout]) -> str:
-    """One statement that asks up to 250 entities for an id given as ?1."""
+    """One statement that asks up to 250 entities for an id, which is given once for each.
+
+    Not as `?1` for all: Python 3.12.0 to 3.12.3 warn of numbered parameters, as if they were named.
+    """
     return " union all ".join(
-        f'select {position}, "object_id" from {entity_table(one.entity)} where "object_id" = ?1'
+        f'select {position}, "object_id" from {entity_table(one.entity)} where "object_id" = ?'
         for position, one in enumerate(layouts)
     )

@@ -233,7 +233,8 @@ def _iterated(ws: hb.HeavenBase, times: int) -> Run:
 
 def _grown(action: str, size: int, ours: Run, theirs: Run, bench: Bench) -> Figure:
     pairs = Pairs()
-    ours(), theirs()  # warm
+    ours()  # warm
+    theirs()
     for _ in range(bench.pairs):
         pairs.add(lambda: ours, lambda: theirs)
     return pairs.figure("growth", action, size, against="ten thousand rows")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ UPSERT = (
 
 def ddl(path: Path) -> list[str]:
     """The statements that made a file's tables and indexes; what a virtual table makes by itself is left out."""
-    with sqlite3.connect(path) as connection:
+    with closing(sqlite3.connect(path)) as connection:
         found = connection.execute(
             "select name, sql from sqlite_master where sql is not null order by rowid"
         ).fetchall()

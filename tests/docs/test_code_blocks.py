@@ -3,7 +3,7 @@
 The blocks of one page run in order in one module, in an empty folder, with registries of their own. A block is
 compared with the ```text block after it; one that has none must print nothing. Also here: that the pages mention
 every public name, hook, type, strategy and operation; and that drawings can be shown.
-Not here: the README's commands (`tests/test_packaging.py`).
+Not here: the README's commands (`tests/test_packaging.py`), whether the reference is up to date (`test_reference.py`).
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ pytestmark = pytest.mark.integration
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-WITH_PYTHON = [page for page in PAGES if "```python\n" in page.read_text(encoding="utf-8")]
-LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*/*.md"))]
+MADE = sorted((ROOT / "docs" / "reference").rglob("*.md"))
+WITH_PYTHON = [page for page in [*PAGES, *MADE] if "```python\n" in page.read_text(encoding="utf-8")]
+LINKED = [*PAGES, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs" / "PROCESS").glob("*.md")), *MADE]
 
 
 class Block(NamedTuple):
@@ -124,6 +125,7 @@ def test_every_python_block_of_a_page_runs_and_prints_what_is_shown(
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+    monkeypatch.setenv("COLUMNS", "80")  # what is shown is as wide as the terminal
     monkeypatch.setattr(sys, "path", list(sys.path))
     made = Page(page, tmp_path)
     monkeypatch.setitem(sys.modules, made.module.__name__, made.module)

@@ -505,6 +505,14 @@ def test_a_transaction_that_has_ended_is_over(ws: hb.HeavenBase) -> None:
         _ = tx.lsn
 
 
+def test_no_parameter_is_numbered_for_some_pythons_warn_of_it(ws: hb.HeavenBase) -> None:
+    layouts = [ws.core().stored("doc").layout] * 2
+
+    text = statements.locate_sql(layouts)
+
+    assert (text.count(" = ?"), "?1" in text) == (2, False)
+
+
 def test_a_closed_backend_opens_nothing(tmp_path: Path) -> None:
     backend = SqliteBackend(BackendConfig("main", "sqlite", {}, tmp_path, "demo"))
     backend.close()
