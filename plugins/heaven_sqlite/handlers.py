@@ -270,6 +270,8 @@ def _strategies(dtype: type[LogicalType[Any]], op: Op) -> Sequence[str]:
         return ("inline", "json", "side")
     if op.name == "match":
         return ("inline", "inverted")
+    if dtype.kind == "bytes":
+        return ("inline", "external")
     return ("inline", "json") if dtype.kind == "json" else ("inline",)
 
 

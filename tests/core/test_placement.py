@@ -121,7 +121,7 @@ def test_the_offer_is_what_the_engine_has_handlers_for() -> None:
     assert offered(_field(), "sqlite", registries()) == ["inline", "inverted"]
     assert offered(_field(Array(ShortText)), "sqlite", registries()) == ["inline", "json", "side"]
     assert offered(_field(), "inmem", registries()) == ["inline", "json", "inverted", "suffix-index"]
-    assert offered(_field(hb.Artifact()), "sqlite", registries()) == ["inline"]
+    assert offered(_field(hb.Artifact()), "sqlite", registries()) == ["inline", "external"]
 
 
 def test_a_profile_speaks_for_fields_that_say_nothing_and_the_last_one_first(registered: None) -> None:
