@@ -468,10 +468,10 @@ class WorkspaceCore:
             return found
         from heaven_core import external
 
-        complete = all(one.repairable for one in found)
-        if repair and complete:
-            external.collect(self, files)
-        return found + ([] if repair else list(external.check(files, usable, complete=complete)))
+        if repair:
+            external.collect(self, files, found)
+            return found
+        return found + list(external.check(files, usable, found))
 
     def close(self) -> None:
         """Close every backend; a workspace that is still being made is not."""

@@ -14,7 +14,7 @@ Which files may go, and why no writer loses one:
   file collected: the engine is asked again, and only a file that is missed each time is lost.
 - A deleted or replaced row, a rolled-back transaction and a killed process leave files that no row names. They do
   no harm; `check` reports them and `repair` collects them once they have not been touched for `GRACE_S`. That
-  pause keeps the files of writes in progress out of the report; nothing else depends on it, or on a clock.
+  pause spares writes in progress from being reported and disturbed; no committed row depends on it, or on a clock.
 
 Not here: the files themselves (`heaven_core.files`).
 """
@@ -146,6 +146,8 @@ class ExternalBackend:
             Lost: a file is missing or damaged.
         """
         places = [(rows.names.index(name), name) for name in fields if name in rows.names]
+        if not places:
+            return rows
         named: dict[str, tuple[str, str]] = {}
         for row in rows.tuples:
             for place, name in places:
@@ -237,23 +239,22 @@ def _is_plain(stored: StoredEntity, name: str) -> bool:
 # -- care ----------------------------------------------------------------------------------------------------------
 
 
-def check(files: FileStore, entities: Sequence[StoredEntity], *, complete: bool) -> Iterator[Finding]:
-    """What is wrong with the files, each of which is read.
-
-    complete: every row could be read, so that a file that none names may be called unused.
-    """
+def check(files: FileStore, entities: Sequence[StoredEntity], found: Sequence[Finding]) -> Iterator[Finding]:
+    """What is wrong with the files, each of which is read; `found` is what is wrong with the rows."""
     entries = list(files.entries())  # before the rows: a file that is put meanwhile is not among them
+    broken = {one.entity for one in found if not one.repairable}
     problems: dict[str, str | None] = {}
     for one in entities:
-        if one.external is not None:
+        if one.external is not None and not broken & {None, one.schema.id}:
             yield from _lost(files, one, one.external, problems)
+    if broken:
+        return
     unused = _unused(entries, problems)
-    if complete and unused:
+    if unused:
         size = sum(entry.size for entry in unused)
         yield Finding(PRIMARY, None, "orphaned-file", f"{len(unused)} that no row names, {size} bytes", True)
-    if complete and (abandoned := files.abandoned(dry=True)):
-        detail = f"{abandoned} of processes that were killed"
-        yield Finding(PRIMARY, None, "orphaned-folder", detail, True)
+    if abandoned := files.abandoned(dry=True):
+        yield Finding(PRIMARY, None, "orphaned-folder", f"{abandoned} of processes that were killed", True)
 
 
 def _lost(
@@ -277,11 +278,17 @@ def _lost(
         yield Finding(PRIMARY, stored.schema.id, kind, f"{field} of {len(ids)} rows: {shown}", False)
 
 
-def collect(core: WorkspaceCore, files: FileStore) -> None:
-    """Remove the files that no row names, a part at a time under the writers' lock."""
+def collect(core: WorkspaceCore, files: FileStore, found: Sequence[Finding]) -> None:
+    """Remove the files that no row names, a part at a time under the writers' lock.
+
+    None where rows cannot be read, as `found` says: they may name any.
+    """
+    if not all(one.repairable for one in found):
+        return
     files.abandoned(dry=False)
     entries = list(files.entries())
-    unused = _unused(entries, _named(core, None) or ())
+    named = _named(core, None)
+    unused = [] if named is None else _unused(entries, named)
     for start in range(0, len(unused), CHUNK):
         tx = core.primary.begin(exclusive=True)
         try:

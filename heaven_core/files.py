@@ -103,6 +103,7 @@ class FileStore:
         with suppress(OSError):  # said when it is needed
             self._above = _folder(folder)
         self._opened: Folder | None = None
+        self._ready = False
         self._synced: set[str] = set()
         """The shelves that are known to survive a power cut."""
         self._guard = threading.Lock()
@@ -281,14 +282,14 @@ class FileStore:
         if self._private:
             self.destroy()
         with self._guard:
-            self._opened = None
+            self._above = self._opened = None
 
     def destroy(self) -> None:
         """Remove everything; a link in the folder's place is left alone."""
         import shutil
 
         with self._guard:
-            self._opened = None
+            self._opened, self._ready = None, False
             self._synced.clear()
         path = os.path.join(self.folder, self._name)
         if os.path.isdir(path) and not os.path.islink(path):
@@ -298,29 +299,36 @@ class FileStore:
     # the folder ------------------------------------------------------------------------------------------------
 
     def _root(self, *, make: bool) -> Folder | None:
-        """The open folder; None where there is none and none is to be made."""
+        """The open folder, ready for new files with `make`; without it None where there is none."""
         opened = self._opened
-        if opened is not None:
+        if opened is not None and (self._ready or not make):
             return opened
         with self._guard:
-            if self._opened is None:
-                self._opened = self._open_root(make=make)
+            if self._above is None and (make or os.path.isdir(self.folder)):
+                self._above = self._made_folder()
+            above = self._above
+            if above is not None and self._opened is None:
+                self._opened = self._open_root(above, make=make)
+            if above is not None and self._opened is not None and make and not self._ready:
+                self._prepare(above, self._opened)
             return self._opened
 
-    def _open_root(self, *, make: bool) -> Folder | None:
-        above = self._above
-        if above is None:
-            if not make and not os.path.isdir(self.folder):
-                return None
-            above = self._above = self._made_folder()
+    def _made_folder(self) -> Folder:
+        os.makedirs(self.folder, exist_ok=True)
+        parent = _folder(os.path.dirname(self.folder))
+        self._sync(parent.fd)
+        return _folder(self.folder)
+
+    def _open_root(self, above: Folder, *, make: bool) -> Folder | None:
+        if make:
+            with suppress(FileExistsError):
+                os.mkdir(self._name, dir_fd=above.fd)
         try:
             root = Folder(os.open(self._name, _FOLDER_FLAGS, dir_fd=above.fd))
         except FileNotFoundError:
-            if not make:
-                return None
-            with suppress(FileExistsError):
-                os.mkdir(self._name, dir_fd=above.fd)
-            root = Folder(os.open(self._name, _FOLDER_FLAGS, dir_fd=above.fd))
+            if make:
+                raise
+            return None
         except OSError as error:
             if error.errno in {errno.ELOOP, errno.ENOTDIR}:
                 raise StorageError(
@@ -330,35 +338,33 @@ class FileStore:
             raise
         if self._private:
             _claim(root)
-        self._check_format(root, make=make)
-        if make:
-            self._sync(above.fd)  # another process may have made the folder and died before it did this
+        _check_format(root)
         return root
 
-    def _made_folder(self) -> Folder:
-        os.makedirs(self.folder, exist_ok=True)
-        self._sync(_folder(os.path.dirname(self.folder)).fd)
-        return _folder(self.folder)
-
-    def _check_format(self, root: Folder, *, make: bool) -> None:
+    def _prepare(self, above: Folder, root: Folder) -> None:
+        """Say which format new files have, and make the folder last: whoever made it may have died before."""
         try:
-            fd = os.open(FORMAT_FILE, _READ_FLAGS, dir_fd=root.fd)
+            os.stat(FORMAT_FILE, dir_fd=root.fd, follow_symlinks=False)
         except FileNotFoundError:
-            if make:
-                self._write(root.fd, FORMAT_FILE, f"{FORMAT}\n".encode())
-                self._sync(root.fd)
-            return
-        try:
-            text = os.read(fd, 32)
-        finally:
-            os.close(fd)
-        if not text.strip().isdigit():
-            raise StorageError(f"the file {FOLDER}/{FORMAT_FILE} of the workspace is damaged; restore a backup")
-        if int(text) > FORMAT:
-            raise FormatTooNew(
-                f"the workspace's files have storage format {int(text)}; this HeavenBase reads up to {FORMAT}; "
-                "upgrade it"
-            )
+            self._write(root.fd, FORMAT_FILE, f"{FORMAT}\n".encode())
+        self._sync(root.fd)
+        self._sync(above.fd)
+        self._ready = True
+
+
+def _check_format(root: Folder) -> None:
+    try:
+        fd = os.open(FORMAT_FILE, _READ_FLAGS, dir_fd=root.fd)
+    except FileNotFoundError:  # its maker has not come that far
+        return
+    with FileIO(fd) as file:
+        text = file.read(32)
+    if not text.strip().isdigit():
+        raise StorageError(f"the file {FORMAT_FILE!r} among the workspace's files is damaged; restore a backup")
+    if int(text) > FORMAT:
+        raise FormatTooNew(
+            f"the workspace's files have storage format {int(text)}; this HeavenBase reads up to {FORMAT}; upgrade it"
+        )
 
 
 def _folder(path: str) -> Folder:
@@ -440,6 +446,4 @@ def _translated(error: OSError) -> StorageError:
         return StorageFull("no space is left for the workspace's files; nothing was written")
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return StorageReadOnly("the workspace's folder for files cannot be used; check its permissions")
-    return StorageError(
-        f"the disk failed to read or write one of the workspace's files ({os.strerror(error.errno or 0)})"
-    )
+    return StorageError("the disk failed to read or write one of the workspace's files; the cause says how")
