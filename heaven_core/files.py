@@ -140,22 +140,22 @@ class FileStore:
         raise FileNotFoundError(errno.ENOENT, "it is removed again and again")
 
     def _write(self, folder: int, name: str, value: bytes) -> None:
-        """Write under another name, sync, rename."""
+        """Write under another name, sync, rename. The lock tells others that the file is being written."""
         unfinished = f"{name}.{os.urandom(8).hex()}.tmp"
         fd = os.open(unfinished, _WRITE_FLAGS, 0o666, dir_fd=folder)
         try:
-            try:
-                rest = memoryview(value)
-                while rest:
-                    rest = rest[os.write(fd, rest[: 64 * CHUNK]) :]
-                self._sync(fd)
-            finally:
-                os.close(fd)
+            _claim(fd)
+            rest = memoryview(value)
+            while rest:
+                rest = rest[os.write(fd, rest[: 64 * CHUNK]) :]
+            self._sync(fd)
             os.rename(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with suppress(OSError):
                 os.unlink(unfinished, dir_fd=folder)
             raise
+        finally:
+            os.close(fd)
 
     def _sync_shelves(self, root: Folder, shelves: set[str]) -> None:
         """Make the names in the shelves last, those too that another process has just written."""
@@ -243,12 +243,13 @@ class FileStore:
                     yield from _entries(fd, shelf)
 
     def remove(self, entry: Entry) -> None:
-        """Remove a file if it is there."""
+        """Remove a file if it is there, unless somebody is writing it."""
         with _typed():
             root = self._root(make=False)
             if root is not None:
                 with suppress(FileNotFoundError), _shelf(root, entry.shelf) as fd:
-                    os.unlink(entry.name, dir_fd=fd)
+                    if entry.reference is not None or _is_left(fd, entry.name):
+                        os.unlink(entry.name, dir_fd=fd)
 
     def changed(self, entry: Entry) -> float | None:
         """When the file was put the last time, None if it is gone."""
@@ -271,7 +272,7 @@ class FileStore:
             path = os.path.join(self.folder, name)
             with _typed(), suppress(FileNotFoundError, NotADirectoryError):
                 folder = Folder(os.open(path, _FOLDER_FLAGS))
-                if _claim(folder):
+                if _claim(folder.fd):
                     found += 1
                     if not dry:
                         shutil.rmtree(path)
@@ -337,7 +338,7 @@ class FileStore:
                 ) from error
             raise
         if self._private:
-            _claim(root)
+            _claim(root.fd)
         _check_format(root)
         return root
 
@@ -377,15 +378,24 @@ def is_recent(changed: float, grace_s: float) -> bool:
     return abs(time.time() - changed) < grace_s
 
 
-def _claim(folder: Folder) -> bool:
-    """Lock a folder for as long as it is open; False if another process has."""
+def _claim(fd: int) -> bool:
+    """Lock a file or folder for as long as it is open; False if somebody else has, or where there are no locks."""
     import fcntl
 
     try:
-        fcntl.flock(folder.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
         return False
     return True
+
+
+def _is_left(folder: int, name: str) -> bool:
+    """Whether whoever was writing an unfinished file has died."""
+    fd = os.open(name, _READ_FLAGS, dir_fd=folder)
+    try:
+        return _claim(fd)
+    finally:
+        os.close(fd)
 
 
 @contextmanager

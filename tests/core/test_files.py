@@ -8,7 +8,7 @@ import threading
 import time
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -400,26 +400,29 @@ def test_a_moment_is_recent_for_a_while_whatever_the_clock_does() -> None:
     assert not is_recent(now, 0)
 
 
-def test_a_file_that_is_collected_while_it_is_put_is_put_once_more(store: FileStore, folder: Path) -> None:
-    value = os.urandom(200_000)
-    ends = time.monotonic() + 1.5
+def test_a_file_that_is_collected_while_it_is_put_is_put_once_more(
+    store: FileStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.put_many([b"hello"])
+    touch, rename = os.utime, os.rename
+    removed: list[str] = []
 
-    def remove_all() -> None:
-        while time.monotonic() < ends:
-            for one in list(store.entries()):
-                store.remove(one)
+    def touch_too_late(name: str, **where: Any) -> None:
+        if "finished" not in removed:
+            removed.append("finished")
+            at(folder, HELLO).unlink()
+        touch(name, **where)
 
-    remover = threading.Thread(target=remove_all)
-    remover.start()
-    count = 0
-    while time.monotonic() < ends:
-        try:
-            store.put_many([value])
-        except StorageError as error:  # it was removed ten times in a row, which only this test does
-            assert "has gone" in str(error)
-        count += 1
-    remover.join()
+    def rename_too_late(source: str, target: str, **where: Any) -> None:
+        if "unfinished" not in removed:
+            removed.append("unfinished")
+            at(folder, HELLO).with_name(source).unlink()
+        rename(source, target, **where)
 
-    store.put_many([value])
-    assert count > 1
-    assert store.read(sha256(value).hexdigest()) == value
+    monkeypatch.setattr(os, "utime", touch_too_late)
+    monkeypatch.setattr(os, "rename", rename_too_late)
+    store.put_many([b"hello"])
+
+    assert removed == ["finished", "unfinished"]
+    assert store.read(HELLO) == b"hello"
+    assert len(everything(folder)) == 2
