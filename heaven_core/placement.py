@@ -108,8 +108,10 @@ def offered(field: FieldSchema, backend_type: str, registries: Registries) -> li
 
 
 def _offers(field: FieldSchema, backend_type: str, strategy: str, registries: Registries) -> bool:
-    if field.dtype.kind == "bytes" and strategy == "inline":
-        return True
+    if strategy != "external" and field.dtype.kind == "bytes":
+        return strategy == "inline"
+    if strategy == "external" and field.dtype.kind != "bytes":
+        return False
     names = {op.name for op in (*FILTERS, *RANKS, *AGGREGATES)} | {op.name for op in registries.ops()}
     return any(registries.handler(type(field.dtype), op, backend_type, strategy) for op in names)
 

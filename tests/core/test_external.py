@@ -373,6 +373,41 @@ def test_the_index_of_capabilities_has_files_for_bytes_and_nothing_else(ws: hb.H
         ws.register(Essay)
 
 
+def test_a_profile_may_send_bytes_into_files(ws: hb.HeavenBase, registered: None) -> None:
+    class Plain(hb.Entity):
+        data = hb.field(hb.Artifact)
+
+    hb.ext.register_storage_profile(
+        "files",
+        lambda field, backends: hb.ext.StoreChoice(strategy="external") if field.dtype.kind == "bytes" else None,
+    )
+    ws.register(Plain)
+    ws.upsert(Plain, {"object_id": "a", "data": b"1"})
+
+    assert path_of(ws, b"1").exists()
+    assert ws.get("a") == {"object_id": "a", "name": None, "data": b"1"}
+
+
+def test_a_field_that_is_added_may_lie_in_files(ws: hb.HeavenBase) -> None:
+    class Before(hb.Entity):
+        identifier = "note"
+        title = hb.field(hb.ShortText)
+
+    class After(hb.Entity):
+        identifier = "note"
+        title = hb.field(hb.ShortText)
+        scan = hb.field(hb.Artifact).store(strategy=hb.ExternalRef)
+
+    ws.register(Before)
+    ws.upsert(Before, {"object_id": "a", "title": "t"})
+
+    ws.register(After)
+
+    assert ws.get("a", After) == {"object_id": "a", "name": None, "title": "t", "scan": None}
+    ws.set("a", {"scan": b"1"})
+    assert ws.query(After).execute().column("scan") == [b"1"]
+
+
 # -- where the files lie ---------------------------------------------------------------------------------------------
 
 

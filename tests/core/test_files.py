@@ -63,6 +63,17 @@ def test_files_are_named_after_their_hash_as_ever(store: FileStore, folder: Path
     assert module.FORMAT == 1
 
 
+def test_files_that_an_earlier_version_wrote_are_read(folder: Path) -> None:
+    at(folder, HELLO).parent.mkdir(parents=True)
+    at(folder, HELLO).write_bytes(b"hello")
+    (folder / "external/format").write_bytes(b"1\n")
+
+    store = FileStore(str(folder))
+
+    assert store.read(HELLO) == b"hello"
+    assert [one.reference for one in store.entries()] == [HELLO]
+
+
 @pytest.mark.parametrize("text", [b"2\n", b"10"])
 def test_files_of_a_newer_format_are_refused(folder: Path, text: bytes) -> None:
     FileStore(str(folder)).put_many([b"hello"])
