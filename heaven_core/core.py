@@ -490,6 +490,7 @@ class WorkspaceCore:
         files = self.files()
         if files is not None and self.folder is not None:
             files.destroy()
+            files.close()
             _remove_empty(self.folder, files.folder)
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 GRACE_S = 600.0
 """How long a file that no row names is left alone: a write in progress may have just put it."""
 
-ATTEMPTS = 3
+ATTEMPTS = 5
 """How often an answer is asked for whose files are collected while it is read."""
 
 CHUNK = 5000
@@ -130,14 +130,15 @@ class ExternalBackend:
             return self._inner.run(request, tx)
         limits = request.limits if isinstance(request, Scan) else UNBOUNDED
         clock = Clock(limits)
-        for attempt in range(ATTEMPTS):
+        attempts = 0
+        while True:
             rows = self._inner.run(request, tx)
             try:
                 return self._filled(request.layout, rows, self.fields, limits, clock)
             except Lost as lost:
-                if lost.problem == "damaged" or attempt == ATTEMPTS - 1:
+                attempts += 1
+                if lost.problem == "damaged" or attempts == ATTEMPTS:
                     raise lost.error() from None
-        raise AssertionError
 
     def _filled(self, layout: Layout, rows: Rows, fields: Sequence[str], limits: Limits, clock: Clock) -> Rows:
         """The answer with bytes for the hashes of these fields.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -16,7 +17,8 @@ import pytest
 
 import heavenbase as hb
 from heaven_core import external
-from heaven_core.errors import InvalidValue, ResultTooLarge, StorageError
+from heaven_core.backend import Change
+from heaven_core.errors import InvalidValue, NotFound, ResultTooLarge, StorageError, StorageFull, WorkspaceClosed
 from heaven_core.hooks import hookimpl
 
 if TYPE_CHECKING:
@@ -208,6 +210,8 @@ def test_setting_another_field_neither_reads_nor_writes_the_file(ws: hb.HeavenBa
         "cover": b"3",
         "thumb": None,
     }
+    with pytest.raises(NotFound, match="no row has the id 'b' in 'doc'"):
+        ws.set("b", {"title": "t"}, Doc)
     ws.set("a", {"scan": None})
     assert ws.query(Doc).where(Doc.scan.is_null(True)).execute().ids == ["a"]
 
@@ -532,6 +536,80 @@ def test_lost_files_are_found_with_their_rows_and_nothing_is_invented(ws: hb.Hea
     repaired = ws.repair()
     assert (repaired.ok, repaired.repaired, repaired.findings) == (False, (), found.findings)
     assert json.loads(json.dumps(found.to_dict()))["ok"] is False
+
+
+def test_a_lost_file_that_a_compute_needs_stops_a_change(ws: hb.HeavenBase) -> None:
+    ws.upsert(Measured, {"object_id": "a", "data": b"1", "title": "old"})
+    path_of(ws, b"1").unlink()
+
+    with pytest.raises(StorageError, match=r"measured\.data, row 'a': its file is missing"):
+        ws.set("a", {"title": "new"})
+
+    assert ws.query(Measured).select("title").execute().column("title") == ["old"]
+    ws.set("a", {"data": b"22", "title": "new"})
+    assert ws.get_many(["a"], Measured)[0] == {
+        "object_id": "a",
+        "name": None,
+        "title": "new",
+        "data": b"22",
+        "size": 2,
+        "copy": b"22",
+    }
+
+
+def test_a_disk_that_is_full_refuses_the_row_and_names_the_field(
+    ws: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ws.upsert(Doc, {"object_id": "a", "scan": b"old"})
+
+    def full(fd: int, data: Any) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(StorageFull, match=r"doc\.scan: no space is left for the workspace's files") as caught:
+            ws.upsert_many(Doc, [{"object_id": "b"}, {"object_id": "a", "scan": b"new"}])
+
+    error: Any = caught.value
+    assert (error.entity, error.field) == ("doc", "scan")
+    assert ws.query(Doc).execute().column("scan") == [b"old"]
+    assert files_of(ws) == [path_of(ws, b"old")]
+
+
+def test_a_folder_of_files_that_was_replaced_by_a_link_is_refused(stored: hb.HeavenBase, tmp_path: Path) -> None:
+    folder = folder_of(stored)
+    stored.close()
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+
+    with hb.HeavenBase("demo", path=folder.parent) as ws:
+        for use, where in (
+            (lambda: ws.get("a", "doc"), r"doc\.scan, row 'a': "),
+            (lambda: ws.upsert("doc", {"scan": b"1"}), r"doc\.scan: "),
+            (ws.check, ""),
+        ):
+            with pytest.raises(StorageError, match=f"^{where}the workspace's folder 'external' is a link") as caught:
+                use()
+            assert str(tmp_path) not in str(caught.value)
+        ws.drop()
+    assert (tmp_path / "elsewhere/59").exists()
+
+
+def test_the_engine_before_which_files_lie_is_asked_for_the_rest(ws: hb.HeavenBase, engine: str) -> None:
+    ws.upsert(Doc, {"object_id": "a", "scan": b"1"})
+    core = ws.core()
+    stored = core.stored(Doc)
+    backend = stored.backend
+
+    assert (backend.name, backend.type, backend.capabilities) == ("main", engine, core.primary.capabilities)
+    assert backend.recover([stored.layout], repair=False) == []
+    with core.writing() as tx:
+        backend.ddl(Change(stored.layout, None), tx)
+        assert [one.kind for one in core.primary.recover([stored.layout], repair=False)] in ([], ["missing-table"])
+    assert [one.kind for one in backend.recover([stored.layout], repair=False)] == ["missing-table"]
+    backend.close()
+    with pytest.raises(WorkspaceClosed):
+        ws.upsert(Doc, {"object_id": "a", "scan": b"2"})
 
 
 def test_a_hash_that_somebody_wrote_into_a_row_leads_nowhere(stored: hb.HeavenBase, tmp_path: Path) -> None:
