@@ -8,8 +8,8 @@ Which files may go, and why no writer loses one:
 - Files are only ever removed by `collect`, in a transaction of its own that holds the writers' lock, and only those
   that no committed row names.
 - A write makes its files first, before it takes the writers' lock where it can. Under the lock, which it then
-  keeps until its commit, it looks whether they are still there, and makes what was collected meanwhile anew. So a
-  row that is committed has its files, however long the write waited, whatever else used the same bytes.
+  keeps until its commit, it looks whether they are still the same files, and puts what is not once more. So a row
+  that is committed has its files, however long the write waited, whatever else used the same bytes.
 - A reader holds no lock. Where it misses a file, the row may have been replaced since the engine answered and its
   file collected: the engine is asked again, and only a file that is missed each time is lost.
 - A deleted or replaced row, a rolled-back transaction and a killed process leave files that no row names. They do
@@ -28,7 +28,7 @@ from heaven_core.backend import Backend, Batch, Change, Fetch, Finding, Layout, 
 from heaven_core.codecs import row_maker
 from heaven_core.errors import ResultTooLarge, StorageError
 from heaven_core.evaluate import Clock, check_bytes, too_many_bytes
-from heaven_core.files import Entry, FileStore, Unreadable, is_recent
+from heaven_core.files import Entry, FileStore, Put, Unreadable, is_recent
 from heaven_core.placement import PRIMARY
 from heaven_core.stored import StoredEntity
 from heaven_core.types import Artifact
@@ -52,13 +52,13 @@ UNBOUNDED = Limits(None, None, None)
 
 
 class References(list["str | None"]):
-    """A column of hashes, with the bytes that they stand for; None for bytes that nobody has read."""
+    """A column of hashes, with the bytes of those files that were put, and which files these are."""
 
-    __slots__ = ("values",)
+    __slots__ = ("put",)
 
-    def __init__(self, references: Iterable[str | None], values: Sequence[bytes | None]) -> None:
+    def __init__(self, references: Iterable[str | None], put: Sequence[tuple[Put, bytes]] = ()) -> None:
         super().__init__(references)
-        self.values = values
+        self.put = put
 
 
 class ExternalBackend:
@@ -80,10 +80,12 @@ class ExternalBackend:
     def _references(self, layout: Layout, name: str, column: Sequence[Any]) -> References:
         if isinstance(column, References):
             return column
-        made = iter(self._put(layout, name, [value for value in column if value is not None]))
-        return References([None if value is None else next(made) for value in column], column)
+        present = [value for value in column if value is not None]
+        put = list(zip(self._put(layout, name, present), present, strict=True))
+        made = iter(put)
+        return References([None if value is None else next(made)[0].reference for value in column], put)
 
-    def _put(self, layout: Layout, name: str, values: Sequence[bytes]) -> list[str]:
+    def _put(self, layout: Layout, name: str, values: Sequence[bytes]) -> list[Put]:
         if not values:
             return []
         try:
@@ -96,8 +98,7 @@ class ExternalBackend:
         _ = tx.lsn  # the writers' lock: from now to the end of the transaction nobody collects
         for name in self.fields:
             column: Any = staged.columns[name]
-            given = zip(column, column.values, strict=True)
-            gone = [value for one, value in given if value is not None and self._files.size(one) != len(value)]
+            gone = [value for one, value in column.put if self._files.stamp(one.reference) != one.stamp]
             self._put(layout, name, gone)
         return self._inner.write(layout, staged, tx)
 
@@ -120,7 +121,7 @@ class ExternalBackend:
         except Lost as lost:
             raise lost.error() from None
         row = (rows.make or row_maker(rows.names, rows.decoders))(rows.tuples)[0]
-        kept = {name: References([row[name]], [None]) for name in old if name not in read and row[name] is not None}
+        kept = {name: References([row[name]]) for name in old if name not in read and row[name] is not None}
         return {**row, **dict.fromkeys(kept, b"")}, kept
 
     # reading ---------------------------------------------------------------------------------------------------

@@ -60,6 +60,17 @@ class Unreadable(Exception):  # never leaves the kernel: who knows the row makes
         """``missing`` or ``damaged``."""
 
 
+Stamp = tuple[int, int, int]
+"""What tells a file from any other of its name: inode, size, and when its inode was changed."""
+
+
+class Put(NamedTuple):
+    """A file that was put: what rows call it, and which file that was."""
+
+    reference: str
+    stamp: Stamp
+
+
 class Entry(NamedTuple):
     """A file as a listing finds it; `reference` is None for one that is not finished."""
 
@@ -110,22 +121,24 @@ class FileStore:
 
     # putting ---------------------------------------------------------------------------------------------------
 
-    def put_many(self, values: Sequence[bytes]) -> list[str]:
+    def put_many(self, values: Sequence[bytes]) -> list[Put]:
         """Make files of these bytes, durable once this returns. What is there already is compared, not written.
+
+        As long as a file has its stamp, nobody has removed it since, and its name is on the disk.
 
         Raises:
             StorageFull, StorageReadOnly, StorageError: the disk does not take them.
         """
         references = [sha256(value).hexdigest() for value in values]
+        distinct = dict(zip(references, values, strict=True))
         with _typed():
             root = self._root(make=True)
             assert root is not None
-            for reference, value in dict(zip(references, values, strict=True)).items():
-                self._put(root, reference[:2], reference[2:], value)
-            self._sync_shelves(root, {reference[:2] for reference in references})
-        return references
+            stamps = {one: self._put(root, one[:2], one[2:], value) for one, value in distinct.items()}
+            self._sync_shelves(root, {one[:2] for one in distinct})  # after the stamps, which it makes last
+        return [Put(one, stamps[one]) for one in references]
 
-    def _put(self, root: Folder, shelf: str, name: str, value: bytes) -> None:
+    def _put(self, root: Folder, shelf: str, name: str, value: bytes) -> Stamp:
         with suppress(FileExistsError):
             os.mkdir(shelf, dir_fd=root.fd)
         with _shelf(root, shelf) as fd:
@@ -136,10 +149,16 @@ class FileStore:
                             os.utime(name, dir_fd=fd, follow_symlinks=False)
                     else:
                         self._write(fd, name, value)
-                    return
+                    return _stamp(os.stat(name, dir_fd=fd, follow_symlinks=False))
         raise FileNotFoundError(errno.ENOENT, "it is removed again and again")
 
     def _write(self, folder: int, name: str, value: bytes) -> None:
+        for _ in range(ATTEMPTS):
+            with suppress(FileNotFoundError):  # removed before it was locked, as if its writer had died: once more
+                return self._write_once(folder, name, value)
+        raise FileNotFoundError(errno.ENOENT, "it is removed again and again")
+
+    def _write_once(self, folder: int, name: str, value: bytes) -> None:
         """Write under another name, sync, rename. The lock tells others that the file is being written."""
         unfinished = f"{name}.{os.urandom(8).hex()}.tmp"
         fd = os.open(unfinished, _WRITE_FLAGS, 0o666, dir_fd=folder)
@@ -172,14 +191,23 @@ class FileStore:
 
     # reading ---------------------------------------------------------------------------------------------------
 
+    def stamp(self, reference: str) -> Stamp | None:
+        """Which file it is; None where there is none."""
+        found = self._state(reference)
+        return None if found is None else _stamp(found)
+
     def size(self, reference: str) -> int | None:
         """How many bytes the file has; None where there is none."""
+        found = self._state(reference)
+        return None if found is None else found.st_size
+
+    def _state(self, reference: str) -> os.stat_result | None:
         try:
             with _typed(), self._shelf_of(reference) as shelf:
                 found = os.stat(reference[2:], dir_fd=shelf, follow_symlinks=False)
         except Unreadable:
             return None
-        return found.st_size if stat.S_ISREG(found.st_mode) else None
+        return found if stat.S_ISREG(found.st_mode) else None
 
     def read(self, reference: str) -> bytes:
         """The bytes, proved by their hash.
@@ -405,6 +433,10 @@ def _shelf(root: Folder, shelf: str) -> Generator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _stamp(state: os.stat_result) -> Stamp:
+    return state.st_ino, state.st_size, state.st_ctime_ns
 
 
 def _holds(folder: int, name: str, value: bytes) -> bool:

@@ -46,11 +46,16 @@ def everything(folder: Path) -> list[str]:
     return sorted(str(one.relative_to(folder)) for one in folder.rglob("*") if not one.is_dir())
 
 
+def put(store: FileStore, *values: bytes) -> list[str]:
+    """What rows would call these bytes."""
+    return [one.reference for one in store.put_many(values)]
+
+
 # -- the stored format -----------------------------------------------------------------------------------------------
 
 
 def test_files_are_named_after_their_hash_as_ever(store: FileStore, folder: Path) -> None:
-    references = store.put_many([b"hello", b"", b"hello"])
+    references = put(store, b"hello", b"", b"hello")
 
     assert references == [HELLO, EMPTY, HELLO]
     assert everything(folder) == [
@@ -76,23 +81,23 @@ def test_files_that_an_earlier_version_wrote_are_read(folder: Path) -> None:
 
 @pytest.mark.parametrize("text", [b"2\n", b"10"])
 def test_files_of_a_newer_format_are_refused(folder: Path, text: bytes) -> None:
-    FileStore(str(folder)).put_many([b"hello"])
+    put(FileStore(str(folder)), b"hello")
     (folder / "external/format").write_bytes(text)
     newer = FileStore(str(folder))
 
-    for use in (lambda: newer.read(HELLO), lambda: newer.put_many([b"x"]), lambda: list(newer.entries())):
+    for use in (lambda: newer.read(HELLO), lambda: put(newer, b"x"), lambda: list(newer.entries())):
         with pytest.raises(FormatTooNew, match=f"storage format {int(text)}; this HeavenBase reads up to 1; upgrade"):
             use()
 
 
 def test_a_damaged_format_is_refused_and_a_missing_one_written_again(folder: Path) -> None:
-    FileStore(str(folder)).put_many([b"hello"])
+    put(FileStore(str(folder)), b"hello")
     (folder / "external/format").unlink()
 
     store = FileStore(str(folder))
     assert store.read(HELLO) == b"hello"
     assert not (folder / "external/format").exists()
-    store.put_many([b""])
+    put(store, b"")
     assert (folder / "external/format").read_bytes() == b"1\n"
     (folder / "external/format").write_bytes(b"one")
     with pytest.raises(StorageError, match="'format' among the workspace's files is damaged"):
@@ -105,7 +110,7 @@ def test_a_damaged_format_is_refused_and_a_missing_one_written_again(folder: Pat
 def test_what_was_put_is_read_again(store: FileStore) -> None:
     values = [b"", b"a", os.urandom(module.CHUNK * 2 + 17)]
 
-    references = store.put_many(values)
+    references = put(store, *values)
 
     assert [store.read(one) for one in references] == values
     assert [store.size(one) for one in references] == [len(one) for one in values]
@@ -121,22 +126,22 @@ def test_nothing_is_made_before_something_is_put(store: FileStore, folder: Path)
     assert store.put_many([]) == []
     store.destroy()
 
-    assert not (folder / "external").exists() or everything(folder) == ["external/format"]
+    assert everything(folder) == []
 
 
 def test_a_folder_that_is_not_there_is_made(tmp_path: Path) -> None:
     store = FileStore(str(tmp_path / "a" / "b.d"))
 
-    assert store.read(store.put_many([b"x"])[0]) == b"x"
+    assert store.read(put(store, b"x")[0]) == b"x"
 
 
 def test_a_file_that_is_there_is_not_written_again_but_is_young_again(store: FileStore, folder: Path) -> None:
-    store.put_many([b"hello"])
+    put(store, b"hello")
     path = at(folder, HELLO)
     os.utime(path, (1, 1))
     before = path.stat().st_ino
 
-    store.put_many([b"hello"])
+    put(store, b"hello")
 
     assert path.stat().st_ino == before
     assert time.time() - path.stat().st_mtime < 60
@@ -144,13 +149,13 @@ def test_a_file_that_is_there_is_not_written_again_but_is_young_again(store: Fil
 
 @pytest.mark.parametrize("content", [b"hellO", b"hell", b"hello!", b""])
 def test_a_damaged_file_is_found_and_mended_by_putting_it_again(store: FileStore, folder: Path, content: bytes) -> None:
-    store.put_many([b"hello"])
+    put(store, b"hello")
     at(folder, HELLO).write_bytes(content)
 
     assert store.problem(HELLO) == "damaged"
     with pytest.raises(Unreadable, match="damaged"):
         store.read(HELLO)
-    store.put_many([b"hello"])
+    put(store, b"hello")
     assert store.read(HELLO) == b"hello"
 
 
@@ -168,7 +173,7 @@ def test_a_damaged_file_is_found_and_mended_by_putting_it_again(store: FileStore
     ],
 )
 def test_what_is_no_hash_becomes_no_path(store: FileStore, reference: str) -> None:
-    store.put_many([b"hello"])
+    put(store, b"hello")
 
     assert store.problem(reference) == "damaged"
     assert store.size(reference) is None
@@ -181,11 +186,11 @@ def test_threads_put_the_same_bytes_at_once(folder: Path) -> None:
     value = os.urandom(300_000)
     found: list[str] = []
 
-    def put(store: FileStore) -> None:
+    def put_both(store: FileStore) -> None:
         for _ in range(5):
-            found.extend(store.put_many([value, b"small"]))
+            found.extend(put(store, value, b"small"))
 
-    threads = [threading.Thread(target=put, args=(stores[number % 2],)) for number in range(6)]
+    threads = [threading.Thread(target=put_both, args=(stores[number % 2],)) for number in range(6)]
     for one in threads:
         one.start()
     for one in threads:
@@ -218,9 +223,9 @@ def test_a_file_is_synced_before_it_has_its_name_and_the_name_before_anything_el
     monkeypatch.setattr(os, "fsync", noted_sync)
     monkeypatch.setattr(os, "rename", noted_rename)
     store = FileStore(str(folder))
-    store.put_many([b"hello"])
+    put(store, b"hello")
     first, done[:] = list(done), []
-    store.put_many([b"hello"])
+    put(store, b"hello")
 
     assert first == [
         ("sync", "external/format"),
@@ -235,9 +240,21 @@ def test_a_file_is_synced_before_it_has_its_name_and_the_name_before_anything_el
     assert done == [("sync", "external/2c")]  # another process may have renamed it and not come to this
 
 
+def test_a_stamp_tells_a_file_from_one_that_was_put_again(store: FileStore, folder: Path) -> None:
+    ((reference, stamp), again) = store.put_many([b"hello", b"hello"])
+    assert again == (reference, stamp)
+    assert store.stamp(reference) == stamp
+    at(folder, HELLO).unlink()
+    assert store.stamp(reference) is None
+
+    ((_, other),) = store.put_many([b"hello"])
+
+    assert store.stamp(reference) == other != stamp
+
+
 def test_a_private_store_is_gone_with_its_close(folder: Path) -> None:
     store = FileStore(str(folder), private=True)
-    reference = store.put_many([b"hello"])[0]
+    reference = put(store, b"hello")[0]
     (own,) = folder.iterdir()
 
     assert module.PRIVATE.fullmatch(own.name)
@@ -260,7 +277,7 @@ def test_a_link_in_the_folder_s_place_is_refused(folder: Path, tmp_path: Path, p
         (folder / "external").touch()
     store = FileStore(str(folder))
 
-    for use in (lambda: store.put_many([b"x"]), lambda: store.read(HELLO), lambda: list(store.entries())):
+    for use in (lambda: put(store, b"x"), lambda: store.read(HELLO), lambda: list(store.entries())):
         with pytest.raises(StorageError, match="'external' is a link or no folder, and links are not followed"):
             use()
     store.destroy()
@@ -272,13 +289,13 @@ def test_a_link_in_a_shelf_s_place_leads_nowhere(store: FileStore, folder: Path,
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / HELLO[2:]).write_bytes(b"hello")
-    store.put_many([b""])
+    put(store, b"")
     (folder / "external/2c").symlink_to(elsewhere)
 
     assert store.problem(HELLO) == "damaged"
     assert [one.reference for one in store.entries()] == [EMPTY]
     with pytest.raises(StorageError, match="the disk failed to read or write one of") as caught:
-        store.put_many([b"hello"])
+        put(store, b"hello")
     assert str(tmp_path) not in str(caught.value)
     store.remove(Entry("e3", EMPTY[2:], 0, 0.0))
     with pytest.raises(StorageError):
@@ -290,7 +307,7 @@ def test_a_link_in_a_shelf_s_place_leads_nowhere(store: FileStore, folder: Path,
 def test_what_is_no_file_in_a_file_s_place_is_damage(
     store: FileStore, folder: Path, tmp_path: Path, planted: str
 ) -> None:
-    store.put_many([b"hello"])
+    put(store, b"hello")
     path = at(folder, HELLO)
     path.unlink()
     (tmp_path / "target").write_bytes(b"hello")
@@ -312,11 +329,11 @@ def test_a_link_in_a_file_s_place_is_replaced_and_its_target_left(
     store: FileStore, folder: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "target").write_bytes(b"mine")
-    store.put_many([b"hello"])
+    put(store, b"hello")
     at(folder, HELLO).unlink()
     at(folder, HELLO).symlink_to(tmp_path / "target")
 
-    store.put_many([b"hello"])
+    put(store, b"hello")
 
     assert store.read(HELLO) == b"hello"
     assert not at(folder, HELLO).is_symlink()
@@ -327,7 +344,7 @@ def test_files_follow_a_folder_that_is_moved_while_it_is_open(folder: Path, tmp_
     store = FileStore(str(folder))
     folder.rename(tmp_path / "moved")
 
-    reference = store.put_many([b"hello"])[0]
+    reference = put(store, b"hello")[0]
 
     assert store.read(reference) == b"hello"
     assert at(tmp_path / "moved", HELLO).exists()
@@ -335,7 +352,7 @@ def test_files_follow_a_folder_that_is_moved_while_it_is_open(folder: Path, tmp_
 
 
 def test_a_folder_that_is_removed_while_it_is_open_is_an_error(store: FileStore, folder: Path) -> None:
-    store.put_many([b"hello"])
+    put(store, b"hello")
     at(folder, HELLO).unlink()
     at(folder, HELLO).parent.rmdir()
     (folder / "external/format").unlink()
@@ -343,7 +360,7 @@ def test_a_folder_that_is_removed_while_it_is_open_is_an_error(store: FileStore,
 
     assert store.size(HELLO) is None
     with pytest.raises(StorageError, match="has gone while it was open; open it again"):
-        store.put_many([b"hello"])
+        put(store, b"hello")
 
 
 @pytest.mark.parametrize(
@@ -359,14 +376,14 @@ def test_a_folder_that_is_removed_while_it_is_open_is_an_error(store: FileStore,
 def test_what_the_disk_says_is_a_typed_error_and_leaves_nothing_behind(
     store: FileStore, folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[StorageError]
 ) -> None:
-    store.put_many([b""])
+    put(store, b"")
 
     def fail(fd: int) -> None:
         raise OSError(number, "no", "/a/path")
 
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(kind) as caught:
-        store.put_many([b"hello"])
+        put(store, b"hello")
 
     assert type(caught.value) is kind
     assert "/" not in str(caught.value)
@@ -377,7 +394,7 @@ def test_what_the_disk_says_is_a_typed_error_and_leaves_nothing_behind(
 
 
 def test_entries_are_the_files_that_are_ours_by_name(store: FileStore, folder: Path) -> None:
-    store.put_many([b"hello", b""])
+    put(store, b"hello", b"")
     unfinished = at(folder, HELLO).with_name(f"{HELLO[2:]}.0123456789abcdef.tmp")
     unfinished.write_bytes(b"hel")
     (folder / "external/format.0123456789abcdef.tmp").touch()
@@ -414,7 +431,7 @@ def test_a_moment_is_recent_for_a_while_whatever_the_clock_does() -> None:
 def test_a_file_that_is_collected_while_it_is_put_is_put_once_more(
     store: FileStore, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.put_many([b"hello"])
+    put(store, b"hello")
     touch, rename = os.utime, os.rename
     removed: list[str] = []
 
@@ -432,7 +449,7 @@ def test_a_file_that_is_collected_while_it_is_put_is_put_once_more(
 
     monkeypatch.setattr(os, "utime", touch_too_late)
     monkeypatch.setattr(os, "rename", rename_too_late)
-    store.put_many([b"hello"])
+    put(store, b"hello")
 
     assert removed == ["finished", "unfinished"]
     assert store.read(HELLO) == b"hello"
