@@ -114,6 +114,7 @@ class Access(ABC):
             return []
         with self._writing() as writer:
             self._veto(stored, "upsert", batch.ids, batch.columns)
+            batch = stored.staged(batch)
             writer.lock()
             current = self._writable(entity)
             if current.schema is not stored.schema:
@@ -140,15 +141,24 @@ class Access(ABC):
         with self._writing() as writer:
             writer.lock()
             stored = self._holder(object_id, None, writer.tx) if entity is None else self._writable(entity)
-            row = None if stored is None else _one(stored, object_id, writer.tx)
+            row, kept = self._current(stored, object_id, values, writer.tx)
             if stored is None or row is None:
                 raise NotFound(f"no row has the id {shown(object_id)}{_inside(entity)}", object_id=object_id)
             self._check_writable(stored)
             merged = {key: value for key, value in row.items() if stored.schema.by_name[key].compute is None}
             batch = _changed(stored, merged, values, object_id)
             self._veto(stored, "upsert", batch.ids, batch.columns)
-            self._write(writer, stored, batch)
+            self._write(writer, stored, batch._replace(columns={**batch.columns, **kept}) if kept else batch)
         return object_id
+
+    def _current(
+        self, stored: StoredEntity | None, object_id: str, values: Mapping[str, Any], tx: Any
+    ) -> tuple[dict[str, Any] | None, Mapping[str, Any]]:
+        """The row that is to change, and the columns that are written as they lie there: files that nobody reads."""
+        if stored is None or stored.external is None:
+            return None if stored is None else _one(stored, object_id, tx), {}
+        hooks = self.core().hooks
+        return stored.external.current(stored, object_id, values, tx, whole=hooks is not None and bool(hooks.vetoes))
 
     def delete(self, object_id: str, entity: Any = None) -> bool:
         """Delete a row; whether it was there.
@@ -231,9 +241,7 @@ class Access(ABC):
 
     def exists(self, object_id: str, entity: Any = None) -> bool:
         """Whether a row has this id."""
-        if entity is None:
-            return self._holder(_check_id(object_id), None, self._reading()) is not None
-        return self.get(object_id, entity) is not None
+        return self._holder(_check_id(object_id), entity, self._reading()) is not None
 
     def version(self, object_id: str, entity: Any = None) -> int | None:
         """The number of the write that last changed the row (they grow with each commit), or None."""

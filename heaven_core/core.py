@@ -32,7 +32,15 @@ from heaven_core.errors import (
     a_kind,
     did_you_mean,
 )
-from heaven_core.placement import PRIMARY, Placed, layout_of, place, placement_from_dict, placement_to_dict
+from heaven_core.placement import (
+    PRIMARY,
+    Placed,
+    layout_of,
+    place,
+    placement_from_dict,
+    placement_to_dict,
+    without_files,
+)
 from heaven_core.registry import registries
 from heaven_core.schema import EntitySchema, FieldSchema
 from heaven_core.schema_diff import SchemaDiff, compare, is_older
@@ -41,6 +49,8 @@ from heaven_core.types import Json, ShortText
 
 if TYPE_CHECKING:
     from heaven_core.activation import Activation
+    from heaven_core.external import ExternalBackend
+    from heaven_core.files import FileStore
     from heaven_core.hooks import Hooks
     from heaven_core.plugin import ExtensionSpec, StoragePlugin
 
@@ -93,6 +103,7 @@ class WorkspaceCore:
         self._stored: dict[Any, StoredEntity] = {}
         self._raw: dict[str, dict[str, Any]] = {}
         self.activation: Activation | None = None
+        self._files: FileStore | None = None
         self._setup: Any = None
         """The transaction that makes a new workspace; `settle` commits it."""
         try:
@@ -268,11 +279,35 @@ class WorkspaceCore:
         return made
 
     def _made(self, schema: EntitySchema, cls: type[Entity], placement: dict[str, Placed], owner: str) -> StoredEntity:
-        backend = self.primary
         layout = layout_of(schema, placement, PRIMARY, self.types[PRIMARY])
         derive = resolve_derive(schema, cls) if schema.derived else None
         failure = None if self.activation is None else self.activation.failure_of(owner)
-        return StoredEntity(schema, cls, placement, layout, backend, self.registries, derive=derive, failure=failure)
+        in_files = derive is None and any(one.strategy == "external" for one in layout.columns)
+        external = self._external(layout) if in_files else None
+        backend = external or self.primary
+        more: Any = {"derive": derive, "failure": failure, "external": external}
+        return StoredEntity(schema, cls, placement, layout, backend, self.registries, **more)
+
+    def _external(self, layout: Layout) -> ExternalBackend:
+        """The primary for an entity with fields in files."""
+        from heaven_core.external import ExternalBackend
+
+        files = self.files()
+        assert files is not None  # else `without_files` has placed the fields otherwise
+        return ExternalBackend(self.primary, layout, files)
+
+    def files(self) -> FileStore | None:
+        """The files of fields that lie outside their rows; None where nothing may be written to disk."""
+        if self.folder is None:
+            return None
+        with self.lock:
+            if self._files is None:
+                from heaven_core.files import FileStore
+
+                # Beside the database where it has a place of its own: another workspace may have the same folder.
+                folder = f"{self.location}.d" if "database" in self.options[PRIMARY] else self.folder
+                self._files = FileStore(folder, private=not self._plugin(self.options[PRIMARY]).persistent)
+            return self._files
 
     def usable_stored(self) -> tuple[list[StoredEntity], dict[str, HeavenError]]:
         """The entities that can be used, ordered by id, and of the others why not: a type that isn't registered."""
@@ -350,6 +385,8 @@ class WorkspaceCore:
         before = self._raw.get(schema.id)
         owner = owner if before is None else before["owner"] or ""  # who brought it, whoever extends it
         placement = place(schema, self.types, self.registries)
+        if self.folder is None:
+            placement = without_files(placement)
         old: StoredEntity | None = None
         if before is None:
             diff = SchemaDiff(schema.id, created=True)
@@ -425,7 +462,16 @@ class WorkspaceCore:
         usable, errors = self.usable_stored()
         layouts = [one.layout for one in usable if one.derive is None]
         found = self.primary.recover([self._entities, self._extensions, *layouts], repair=repair)
-        return found + [Finding(PRIMARY, name, "unusable-entity", str(error), False) for name, error in errors.items()]
+        found += [Finding(PRIMARY, name, "unusable-entity", str(error), False) for name, error in errors.items()]
+        files = self.files()
+        if files is None:
+            return found
+        from heaven_core import external
+
+        if repair:
+            external.collect(self, files, found)
+            return found
+        return found + list(external.check(files, usable, found))
 
     def close(self) -> None:
         """Close every backend; a workspace that is still being made is not."""
@@ -433,15 +479,24 @@ class WorkspaceCore:
             self._setup.rollback()
         for backend in self.backends.values():
             backend.close()
+        if self._files is not None:
+            self._files.close()
 
     def destroy(self) -> None:
         """Remove everything that was stored."""
         for backend in self.backends.values():
             if hasattr(backend, "destroy"):
                 backend.destroy()
-        if self.folder is not None:
-            from pathlib import Path
+        files = self.files()
+        if files is not None and self.folder is not None:
+            files.destroy()
+            files.close()
+            _remove_empty(self.folder, files.folder)
 
-            folder = Path(self.folder)
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+
+def _remove_empty(*folders: str) -> None:
+    from pathlib import Path
+
+    for folder in map(Path, folders):
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()

@@ -67,7 +67,7 @@ class Explanation:
                 where += f", {step['strategy']})" if "strategy" in step else ")"
             extra = [
                 step[key] if key == "notes" else f"{key} {step[key]}"
-                for key in ("order", "limit", "estimate", "handler", "notes")
+                for key in ("order", "limit", "files", "estimate", "handler", "notes")
                 if step.get(key) is not None
             ]
             lines.append(

@@ -12,14 +12,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import attrs
+
 from heaven_core.backend import Column, Layout
 from heaven_core.errors import PlacementError, a_kind, did_you_mean
 from heaven_core.ops import AGGREGATES, FILTERS, RANKS
 from heaven_core.plugin import describe
 from heaven_core.registry import Registries
 from heaven_core.schema import EntitySchema, FieldSchema, StoreChoice
+from heaven_core.types import ShortText
 
 PRIMARY = "main"
+_HASH = ShortText()
 
 
 class Placed(NamedTuple):
@@ -104,8 +108,10 @@ def offered(field: FieldSchema, backend_type: str, registries: Registries) -> li
 
 
 def _offers(field: FieldSchema, backend_type: str, strategy: str, registries: Registries) -> bool:
-    if field.dtype.kind == "bytes":
+    if strategy != "external" and field.dtype.kind == "bytes":
         return strategy == "inline"
+    if strategy == "external" and field.dtype.kind != "bytes":
+        return False
     names = {op.name for op in (*FILTERS, *RANKS, *AGGREGATES)} | {op.name for op in registries.ops()}
     return any(registries.handler(type(field.dtype), op, backend_type, strategy) for op in names)
 
@@ -122,10 +128,21 @@ def _where(field: FieldSchema) -> str:
     return f"{field.entity}.{field.name}"
 
 
+def without_files(placement: Placement) -> dict[str, Placed]:
+    """The placement where nothing may be written to disk: what would lie in files stays with the rows, in memory."""
+    return {
+        name: one._replace(strategy="inline") if one.strategy == "external" else one for name, one in placement.items()
+    }
+
+
 def layout_of(schema: EntitySchema, placement: Placement, backend: str, backend_type: str) -> Layout:
-    """What one backend stores of the entity."""
+    """What one backend stores of the entity: of a field that lies in files, the hash."""
     columns = [
-        Column(field, placement[field.name].strategy, placement[field.name].indexes)
+        Column(
+            attrs.evolve(field, dtype=_HASH) if placement[field.name].strategy == "external" else field,
+            placement[field.name].strategy,
+            placement[field.name].indexes,
+        )
         for field in schema.fields
         if placement[field.name].backend == backend or field.name == "object_id"
     ]

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from heaven_core import evaluate
-from heaven_core.backend import Fetch, Grouping, Limits, Near, Rows, Scan, Search
+from heaven_core.backend import Grouping, Limits, Near, Rows, Scan, Search
 from heaven_core.codecs import row_maker
 from heaven_core.derive import Hints
 from heaven_core.errors import DeadlineExceeded, HeavenError, QueryError
@@ -256,6 +256,8 @@ class Planner:
             entry["order"] = [f"-{one.name}" if one.desc else one.name for one in scan.order]
         if scan.limit is not None:
             entry["limit"] = scan.limit
+        if files := [name for name in scan.columns if self.stored.placement[name].strategy == "external"]:
+            entry["files"] = files
         if not (scan.group or scan.near or scan.search):
             entry["estimate"] = None if self._joins_ids() else self._estimate(scan)
         self.steps.append(entry)
@@ -368,17 +370,14 @@ class Planner:
         return self._hydrated([(row["object_id"], score) for row, score in chosen], label)
 
     def _hydrated(self, ranked: list[tuple[str, float]], label: str) -> Rows:
-        rows = self.stored.backend.run(Fetch(self.stored.layout, [one for one, _ in ranked]), self.tx)
-        columns = self.columns()
-        positions = [rows.names.index(name) for name in columns]
+        """The selected columns of ranked rows; no others, since one may lie in a large file."""
+        columns, limits = self.columns(), self.query.limits_
+        where = IdSet([one for one, _ in ranked])
+        rows = self.stored.backend.run(Scan(self.stored.layout, columns, where=where, limits=limits), self.tx)
         by_id = {row[0]: row for row in rows.tuples}
-        tuples = [
-            (*(by_id[object_id][position] for position in positions), score)
-            for object_id, score in ranked
-            if object_id in by_id
-        ]
-        evaluate.check_bytes(tuples, self.query.limits_)
-        return Rows((*columns, label), (*(rows.decoders[position] for position in positions), None), tuples)
+        tuples = [(*by_id[object_id], score) for object_id, score in ranked if object_id in by_id]
+        evaluate.check_bytes(tuples, limits)
+        return Rows((*columns, label), (*rows.decoders, None), tuples)
 
     # groups ------------------------------------------------------------------------------------------------------
 

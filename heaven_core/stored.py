@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heaven_core.backend import Backend, Layout
+from heaven_core.backend import Backend, Batch, Layout
 from heaven_core.handlers import Compile, Handler, HandlerContext
 from heaven_core.schema import EntitySchema, FieldSchema
 
 if TYPE_CHECKING:
     from heaven_core.derive import Derive
     from heaven_core.entity import Entity
+    from heaven_core.external import ExternalBackend
     from heaven_core.placement import Placement
     from heaven_core.registry import Registries
 
@@ -25,6 +26,7 @@ class StoredEntity:
         "backend",
         "cls",
         "derive",
+        "external",
         "failure",
         "layout",
         "placement",
@@ -45,13 +47,20 @@ class StoredEntity:
         *,
         derive: Derive | None = None,
         failure: str | None = None,
+        external: ExternalBackend | None = None,
     ) -> None:
         self.schema, self.cls, self.placement, self.layout = schema, cls, placement, layout
         self.backend, self.registries, self.derive = backend, registries, derive
         self.failure = failure
         """Why writes are refused: the extension that owns the entity is not active."""
+        self.external = external
+        """The backend once more if fields lie in files."""
         self.resolved: dict[tuple[str, str], Resolved] = {}
         self.seen: Any = None
+
+    def staged(self, batch: Batch) -> Batch:
+        """The batch with the files of its values made, which takes time and needs no lock."""
+        return batch if self.external is None else self.external.staged(self.layout, batch)
 
     def resolve(self, field: FieldSchema, op: str) -> Resolved:
         """The handler for an operation on a field, its context, and how to compile it."""

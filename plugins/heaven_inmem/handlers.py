@@ -54,7 +54,7 @@ def _near(field: FieldSchema, value: Any, ctx: HandlerContext) -> QueryFragment:
 
 def _strategies(dtype: type[LogicalType[Any]]) -> tuple[str, ...]:
     if dtype.kind == "bytes":
-        return ("inline",)
+        return ("inline", "external")
     return ("inline", "json", "side") if dtype.kind == "array" else ("inline", "json")
 
 

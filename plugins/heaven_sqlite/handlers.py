@@ -299,6 +299,8 @@ def _strategies(dtype: type[LogicalType[Any]], op: Op) -> Sequence[str]:
         return ("inline", "json", "side")
     if op.name in _INDEXED:
         return ("inline", _INDEXED[op.name]) if "text" in dtype.traits else ("inline",)
+    if dtype.kind == "bytes":
+        return ("inline", "external")
     return ("inline", "json") if dtype.kind == "json" else ("inline",)
 
 

@@ -78,7 +78,7 @@ def test_filters_narrow_what_is_listed() -> None:
         "long-text",
     }
     assert set(INDEX.ops(hb.Boolean, "inline", "sqlite")) == {"eq", "ne", "in", "is_null", "count", "value_counts"}
-    assert INDEX.logical_types(strategy="external") == ()
+    assert INDEX.logical_types(strategy="external") == ("artifact",)
 
 
 def test_type_strategy_operation_and_backend_are_given_in_any_form() -> None:

@@ -10,6 +10,7 @@ import pytest
 import heavenbase as hb
 from heaven_core.errors import HeavenError, PlacementError, SchemaError
 from heaven_core.ext import StoreChoice, register_storage_profile
+from heaven_core.handlers import HandlerContext, QueryFragment
 from heaven_core.placement import (
     Placed,
     default_strategy,
@@ -18,6 +19,7 @@ from heaven_core.placement import (
     place,
     placement_from_dict,
     placement_to_dict,
+    without_files,
 )
 from heaven_core.registry import registries
 from heaven_core.schema import EntitySchema, FieldSchema
@@ -122,7 +124,7 @@ def test_the_offer_is_what_the_engine_has_handlers_for() -> None:
     assert offered(_field(), "sqlite", registries()) == ["inline", *texts]
     assert offered(_field(Array(ShortText)), "sqlite", registries()) == ["inline", "json", "side"]
     assert offered(_field(), "inmem", registries()) == ["inline", "json", *texts]
-    assert offered(_field(hb.Artifact()), "sqlite", registries()) == ["inline"]
+    assert offered(_field(hb.Artifact()), "sqlite", registries()) == ["inline", "external"]
 
 
 def test_a_profile_speaks_for_fields_that_say_nothing_and_the_last_one_first(registered: None) -> None:
@@ -156,3 +158,26 @@ def test_a_layout_has_the_fields_of_its_backend_and_the_id() -> None:
 
     assert (here.names, there.names) == (("object_id", "name", "x"), ("object_id", "far"))
     assert repr(there) == "<layout of doc in vectors>"
+
+
+def test_what_lies_in_files_is_a_text_to_the_engine_and_stays_in_rows_without_a_folder() -> None:
+    schema = EntitySchema.made(
+        "doc", [FieldSchema("doc", "x", hb.Artifact(), stores=(StoreChoice(strategy="external"),))]
+    )
+    placement = place(schema, ONE, registries())
+
+    (column,) = [one for one in layout_of(schema, placement, "main", "sqlite").columns if one.name == "x"]
+
+    assert placement["x"] == Placed("main", "external")
+    assert (column.strategy, column.field.dtype.kind, schema.field("x").dtype.kind) == ("external", "text", "bytes")
+    assert without_files(placement) == {**placement, "x": Placed("main", "inline")}
+
+
+@pytest.mark.parametrize("dtype", [ShortText(), hb.LongText(), hb.Json(), Array(ShortText), hb.Vector(2)])
+def test_only_bytes_lie_in_files_whatever_handlers_there_are(dtype: Any, registered: None) -> None:
+    def compiled(field: FieldSchema, value: Any, ctx: HandlerContext) -> QueryFragment:
+        return QueryFragment(ctx.backend, "is_null", field.name, None)
+
+    hb.ext.register_handler("test", dtype.identifier, "is_null", "sqlite", "external", compiled)
+
+    assert "external" not in offered(_field(dtype), "sqlite", registries())
