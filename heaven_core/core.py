@@ -128,7 +128,7 @@ class WorkspaceCore:
         """Find the kernel's own tables, or make them in a new workspace."""
         self._entities = layout_of(ENTITY_TABLE, _inline(ENTITY_TABLE), PRIMARY, self.types[PRIMARY])
         self._extensions = layout_of(EXTENSION_TABLE, _inline(EXTENSION_TABLE), PRIMARY, self.types[PRIMARY])
-        self._reread()
+        self.reread()
         if self.epoch:
             return
         self._setup = tx = self.primary.begin(exclusive=True)
@@ -139,7 +139,7 @@ class WorkspaceCore:
             self.epoch = tx.epoch
         else:  # another process was quicker
             self.settle()
-            self._reread()
+            self.reread()
 
     def settle(self) -> None:
         """Make a new workspace real, with all that was registered in it so far: one commit, whatever it has."""
@@ -189,7 +189,7 @@ class WorkspaceCore:
         identifier = self._identifier(entity)
         with self.lock:
             if identifier not in self._raw:
-                self._reread()
+                self.reread()
             if identifier not in self._raw:
                 raise self._unknown(identifier, entity)
             stored = self._stored.get(identifier)
@@ -204,7 +204,7 @@ class WorkspaceCore:
                 self._stored[entity] = stored
             return stored
 
-    def _reread(self) -> None:
+    def reread(self) -> None:
         """Learn what another process has committed to the schema; takes no lock, and next to no time if nothing."""
         if self._setup is not None:
             return
@@ -279,7 +279,7 @@ class WorkspaceCore:
         usable: list[StoredEntity] = []
         errors: dict[str, HeavenError] = {}
         with self.lock:
-            self._reread()
+            self.reread()
             for name in sorted(self._raw):
                 try:
                     usable.append(self.stored(name))
