@@ -38,7 +38,6 @@ from heaven_core.codecs import Code, decoder, row_maker
 from heaven_core.errors import (
     BackendBusy,
     ConfigError,
-    DeadlineExceeded,
     HeavenError,
     StorageError,
     StorageReadOnly,
@@ -419,23 +418,13 @@ class SqliteBackend:
 
     def write(self, layout: Layout, batch: Batch, tx: SqliteTransaction) -> Written:
         lsn = tx.lsn
-        try:
-            with tx.connection.lock:
-                return writing.write(tx.connection, layout, batch, lsn, self.name)
-        except sqlite3.Error as error:  # what it does not translate itself: closed meanwhile
-            raise self.typed(error) from error
-        except DeadlineExceeded as error:  # a write has none: it was interrupted by closing
-            raise self._gone() from error
+        with self.typing(), tx.connection.lock:
+            return writing.write(tx.connection, layout, batch, lsn, self.name)
 
     def delete(self, layout: Layout, ids: Sequence[str], tx: SqliteTransaction) -> list[str]:
         _ = tx.lsn
-        try:
-            with tx.connection.lock:
-                return writing.delete(tx.connection, layout, ids, self.name)
-        except sqlite3.Error as error:
-            raise self.typed(error) from error
-        except DeadlineExceeded as error:
-            raise self._gone() from error
+        with self.typing(), tx.connection.lock:
+            return writing.delete(tx.connection, layout, ids)
 
     def run(self, request: Request, tx: SqliteTransaction | None = None) -> Rows:
         connection = self._reader() if tx is None else tx.connection

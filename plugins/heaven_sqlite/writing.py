@@ -35,7 +35,12 @@ class Changed(NamedTuple):
 
 
 def write(connection: Connection, layout: Layout, batch: Batch, lsn: int, backend: str) -> Written:
-    """Insert new rows, replace changed ones; nothing of the batch stays if one fails."""
+    """Insert new rows, replace changed ones; nothing of the batch stays if one fails.
+
+    Raises:
+        UniqueViolation: with the position in the batch as `row`.
+        sqlite3.Error: anything else, which the engine turns into its own words.
+    """
     if not batch.ids:
         return Written((), (), 0)
     if len(batch.ids) == 1 and not statements.has_satellites(layout):
@@ -45,8 +50,8 @@ def write(connection: Connection, layout: Layout, batch: Batch, lsn: int, backen
         written = _write(connection, layout, batch, lsn)
     except BaseException as error:
         _undo(connection)
-        if isinstance(error, sqlite3.Error):
-            raise _typed(connection, layout, batch, error, backend) from error
+        if isinstance(error, sqlite3.IntegrityError):
+            raise _violation(connection, layout, batch, error, backend) from error
         raise
     connection.execute("release hb_write")
     return written
@@ -63,8 +68,8 @@ def _write_one(connection: Connection, layout: Layout, batch: Batch, lsn: int, b
     """One row of one table is one statement, which leaves nothing behind if it fails."""
     try:
         return _write(connection, layout, batch, lsn)
-    except sqlite3.Error as error:
-        raise _typed(connection, layout, batch, error, backend) from error
+    except sqlite3.IntegrityError as error:
+        raise _violation(connection, layout, batch, error, backend) from error
 
 
 def _write(connection: Connection, layout: Layout, batch: Batch, lsn: int) -> Written:
@@ -178,7 +183,7 @@ def _delete_satellites(connection: Connection, layout: Layout, rowids: Sequence[
         connection.executemany(f"delete from {fulltext_table(layout.entity)} where rowid = ?", marked)
 
 
-def delete(connection: Connection, layout: Layout, ids: Sequence[str], backend: str) -> list[str]:
+def delete(connection: Connection, layout: Layout, ids: Sequence[str]) -> list[str]:
     """Delete rows with all that belongs to them; the ids that existed, in the order given."""
     table = entity_table(layout.entity)
     found: dict[str, int] = {}
@@ -192,10 +197,8 @@ def delete(connection: Connection, layout: Layout, ids: Sequence[str], backend: 
         if statements.has_satellites(layout):
             _delete_satellites(connection, layout, rowids)
         connection.executemany(f"delete from {table} where _rowid = ?", [(rowid,) for rowid in rowids])
-    except BaseException as error:
+    except BaseException:
         _undo(connection)
-        if isinstance(error, sqlite3.Error):
-            raise translated(error, backend) from error
         raise
     connection.execute("release hb_write")
     return [one for one in dict.fromkeys(ids) if one in found]
@@ -244,12 +247,6 @@ def rebuild_side(connection: Connection, layout: Layout, name: str) -> None:
         for place, item in enumerate(code(text))
     ]
     connection.executemany(f"insert into {table} values (?, ?, ?)", items)
-
-
-def _typed(connection: Connection, layout: Layout, batch: Batch, error: sqlite3.Error, backend: str) -> HeavenError:
-    if isinstance(error, sqlite3.IntegrityError):
-        return _violation(connection, layout, batch, error, backend)
-    return translated(error, backend)
 
 
 def _violation(

@@ -109,6 +109,39 @@ def close_again_and_again(folder: Path, engine: str, seconds: float) -> None:
     assert rounds > 3
 
 
+LONG: dict[str, Callable[[hb.HeavenBase], Any]] = {
+    "check": lambda ws: ws.check(),
+    "query": lambda ws: ws.query(Doc).where(Doc.body.contains("nowhere")).execute(),
+    "write": lambda ws: ws.upsert_many(Doc, [{"n": one, "body": "some words " * 20} for one in range(3000)]),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_closing_stops_what_takes_long_and_says_so(tmp_path: Path, name: str) -> None:
+    ws = hb.HeavenBase("closing", path=tmp_path / "ws")
+    ws.register(Doc)
+    ws.upsert_many(Doc, [{"n": one, "body": "some words " * 100} for one in range(3000)])
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            while True:
+                LONG[name](ws)
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    time.sleep(0.3)
+    ws.close()
+    thread.join(60)
+
+    assert [type(error) for error in errors] == [WorkspaceClosed]
+    with hb.HeavenBase("closing", path=tmp_path / "ws") as again:
+        assert again.check().ok
+        assert again.count(Doc) % 3000 == 0
+
+
 @pytest.mark.usefixtures("restless")
 @pytest.mark.parametrize("engine", ["inmem", "sqlite"])
 def test_closing_under_every_use_is_told_to_each_thread(tmp_path: Path, engine: str) -> None:
