@@ -6,6 +6,7 @@ SQL and values stay on the cause, which is the original exception.
 from __future__ import annotations
 
 import sqlite3
+
 from heaven_core.errors import (
     BackendBusy,
     HeavenError,

@@ -56,7 +56,7 @@ USES: list[Callable[[hb.HeavenBase, int], Any]] = [
     lambda ws, _: (ws.get("d1"), ws.version("d1"), ws.versions(Doc, ["d1"])),
     lambda ws, _: transacted(ws, exclusive=False),
     lambda ws, _: transacted(ws, exclusive=True),
-    lambda ws, _: ws.register(hb.Entity.from_schema({"id": f"k{random.randrange(99)}", "fields": []})),  # noqa: S311
+    lambda ws, _: ws.register(hb.Entity.from_schema({"id": f"k{random.randrange(99)}", "fields": []})),
     lambda ws, _: ws.check(),
     lambda ws, _: ws.health(),
     lambda ws, _: ws.query("sys-catalog").limit(3).execute(),
