@@ -29,15 +29,15 @@ LATER: dict[int, str] = {
 }
 
 
-def tested() -> set[int]:
+def numbers_here() -> set[int]:
     """The numbers that tests of this folder are named after."""
     texts = [one.read_text() for one in sorted(Path(__file__).parent.glob("test_*.py"))]
     return {int(number) for text in texts for number in re.findall(r"^def test_w(\d\d)_", text, re.MULTILINE)}
 
 
 def test_every_number_has_a_test_or_waits_for_something() -> None:
-    assert tested() | set(LATER) == set(range(1, LAST + 1))
+    assert numbers_here() | set(LATER) == set(range(1, LAST + 1))
 
 
 def test_nothing_waits_that_is_tested() -> None:
-    assert tested() & set(LATER) == set()
+    assert numbers_here() & set(LATER) == set()

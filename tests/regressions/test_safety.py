@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import sqlite3
+import struct
 import traceback
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -100,6 +101,7 @@ def test_w34_what_lies_in_the_storage_is_never_run_and_a_damaged_row_is_an_error
 
     columns = ["data", "tags", "vec"]
     bomb = pickle.dumps(Bomb(tmp_path / "exploded"), protocol=0)
+    bomb += b" " * (-len(bomb) % 4)  # a vector, by its length, of more dimensions
     with hb.HeavenBase("mistakes", path=tmp_path / "ws") as ws:
         ws.register(Item)
         ws.upsert_many(Item, [{"object_id": one, "data": {"a": 1}, "tags": ["a"], "vec": [1, 2]} for one in columns])
@@ -121,6 +123,22 @@ def test_w34_what_lies_in_the_storage_is_never_run_and_a_damaged_row_is_an_error
     assert not (tmp_path / "exploded").exists()
 
 
+def test_w34_numbers_in_a_vector_that_are_none_are_found_by_a_check(tmp_path: Path) -> None:
+    class Point(hb.Entity):
+        vec = hb.field(hb.Vector[2])
+
+    with hb.HeavenBase("mistakes", path=tmp_path / "ws") as ws:
+        ws.register(Point)
+        ws.upsert(Point, {"object_id": "a", "vec": [1, 2]})
+        assert ws.check().ok
+        with closing(sqlite3.connect(tmp_path / "ws" / "main.db")) as file, file:
+            file.execute("update e_point set vec = ?", (struct.pack("<2f", 1, float("nan")),))
+
+        report = ws.check()
+
+    assert [(one.entity, one.kind) for one in report.findings] == [("point", "damaged-rows")]
+
+
 SECRET = "the-secret-of-a-customer"
 
 
@@ -133,7 +151,7 @@ def test_w36_a_message_shows_no_statement_and_no_values_but_the_one_at_fault(
         lambda: docs.upsert(Doc, {"title": SECRET, "body": "\ud800"}),
         lambda: docs.upsert(Doc, {"title": SECRET, "m": 1}),
         lambda: docs.query_json(Doc, {"filter": {"title": SECRET, "m": 1}}).execute(),
-        lambda: docs.query(Doc).where(Doc.title == SECRET).limits(max_rows=0.5).execute(),  # pyright: ignore[reportArgumentType]
+        lambda: docs.query(Doc).where(Doc.title == SECRET).limits(max_rows=0.5).execute(),
     ]
 
     for mistake in mistakes:
