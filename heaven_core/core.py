@@ -12,7 +12,7 @@ extensions (`heaven_core.activation`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -168,8 +168,7 @@ class WorkspaceCore:
     def _refresh(self, raw: dict[str, dict[str, Any]], epoch: int) -> None:
         changed = {name for name in {*raw, *self._raw} if raw.get(name) != self._raw.get(name)}
         self._raw, self.epoch = raw, epoch
-        for key in [key for key, one in self._stored.items() if one.schema.id in changed]:
-            del self._stored[key]
+        self._forget(changed)
 
     # entities ----------------------------------------------------------------------------------------------------
 
@@ -212,7 +211,9 @@ class WorkspaceCore:
         try:
             epoch = tx.epoch  # before the rows: they may be newer than it, which the next look mends
             if epoch != self.epoch:
-                self._refresh(self._read_entities(tx) if epoch else {}, epoch)
+                with self.lock:
+                    if epoch != self.epoch:  # else a thread here has registered something, and is done by now
+                        self._refresh(self._read_entities(tx) if epoch else {}, epoch)
         finally:
             tx.rollback()
 
@@ -318,6 +319,7 @@ class WorkspaceCore:
                 if tx is not self._setup:
                     tx.commit()
                 self.epoch = epoch
+                self._forget({stored.schema.id for stored, _, _ in made})
                 for stored, _, row in made:
                     self._adopt(stored, row)
         finally:
@@ -372,9 +374,12 @@ class WorkspaceCore:
     def _save(self, made: list[tuple[StoredEntity, SchemaDiff, dict[str, Any]]], owner: str, tx: Any) -> None:
         self.primary.write(self._entities, make_batch(ENTITY_TABLE, [row for _, _, row in made]), tx)
 
-    def _adopt(self, stored: StoredEntity, row: dict[str, Any]) -> None:
-        for key in [key for key, one in self._stored.items() if one.schema.id == stored.schema.id]:
+    def _forget(self, identifiers: Set[str]) -> None:
+        """Make these entities anew at their next use."""
+        for key in [key for key, one in self._stored.items() if one.schema.id in identifiers]:
             del self._stored[key]
+
+    def _adopt(self, stored: StoredEntity, row: dict[str, Any]) -> None:
         self._raw[stored.schema.id] = {"name": None, **row}
         self._stored[stored.schema.id] = self._stored[stored.cls] = stored
 
@@ -396,10 +401,7 @@ class WorkspaceCore:
     def renew(self, owner: str) -> None:
         """Make the entities of an extension anew at their next use, because its state has changed."""
         with self.lock:
-            for key in [
-                key for key, one in self._stored.items() if self._raw.get(one.schema.id, {}).get("owner") == owner
-            ]:
-                del self._stored[key]
+            self._forget({name for name, row in self._raw.items() if row["owner"] == owner})
 
     def extension_specs(self) -> list[ExtensionSpec]:
         """The active extensions, in order of activation."""

@@ -113,10 +113,12 @@ def killed_after(place: Path, step: int, seconds: float) -> int:
     command = [sys.executable, "-c", STEPS + WRITER, str(place), str(step)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline() == f"{step}\n", process.communicate()[1]
+    assert process.stdout.readline() == f"{step}\n"
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
-    out, err = process.communicate(timeout=60)
+    assert process.stderr is not None
+    out, err = process.stdout.read(), process.stderr.read()  # `communicate` would leave out what is buffered here
+    process.communicate(timeout=60)
     assert err == ""
     done = [int(line) for line in out.splitlines(keepends=True) if line.endswith("\n")]
     return done[-1] if done else step
