@@ -224,12 +224,10 @@ def test_one_registers_while_the_other_writes_without_a_pause(ws: hb.HeavenBase,
 
     writer = threading.Thread(target=write)
     writer.start()
-    made = [
-        other.says(
-            f"[ws.register(hb.Entity.from_schema({{'id': 'kind{one}', 'fields': []}})), ws.upsert('kind{one}', {{}})][1]"
-        )
-        for one in range(20)
-    ]
+    made: list[str] = []
+    for one in range(20):
+        other.says(f"ws.register(hb.Entity.from_schema({{'id': 'kind{one}', 'fields': []}})).to_dict()")
+        made.append(other.says(f"ws.upsert('kind{one}', {{}})"))
     other.says("ws.register(Wider).to_dict()")
     found = other.says("ws.query(Wider).where({'body': {'$match': 'rain'}, 'title': None}).count()")
     stop.set()
