@@ -12,7 +12,7 @@ extensions (`heaven_core.activation`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping, Set
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -319,7 +319,7 @@ class WorkspaceCore:
                 if tx is not self._setup:
                     tx.commit()
                 self.epoch = epoch
-                self._forget({stored.schema.id for stored, _, _ in made})
+                self._forget(stored.schema.id for stored, _, _ in made)
                 for stored, _, row in made:
                     self._adopt(stored, row)
         finally:
@@ -374,9 +374,10 @@ class WorkspaceCore:
     def _save(self, made: list[tuple[StoredEntity, SchemaDiff, dict[str, Any]]], owner: str, tx: Any) -> None:
         self.primary.write(self._entities, make_batch(ENTITY_TABLE, [row for _, _, row in made]), tx)
 
-    def _forget(self, identifiers: Set[str]) -> None:
+    def _forget(self, identifiers: Iterable[str]) -> None:
         """Make these entities anew at their next use."""
-        for key in [key for key, one in self._stored.items() if one.schema.id in identifiers]:
+        names = frozenset(identifiers)
+        for key in [key for key, one in self._stored.items() if one.schema.id in names]:
             del self._stored[key]
 
     def _adopt(self, stored: StoredEntity, row: dict[str, Any]) -> None:
@@ -401,7 +402,7 @@ class WorkspaceCore:
     def renew(self, owner: str) -> None:
         """Make the entities of an extension anew at their next use, because its state has changed."""
         with self.lock:
-            self._forget({name for name, row in self._raw.items() if row["owner"] == owner})
+            self._forget(name for name, row in self._raw.items() if row["owner"] == owner)
 
     def extension_specs(self) -> list[ExtensionSpec]:
         """The active extensions, in order of activation."""

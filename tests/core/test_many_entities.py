@@ -60,7 +60,7 @@ def ws(folders: dict[int, Path]) -> Iterator[hb.HeavenBase]:
 def statements(ws: hb.HeavenBase, use: Callable[[], Any]) -> int:
     """How many statements SQLite runs for a use, those that it makes itself included."""
     seen: list[str] = []
-    pool: Any = ws.core().primary._pool  # pyright: ignore[reportPrivateUsage]
+    pool: Any = ws.core().primary._pool
     for connection in pool._all:
         connection.raw.set_trace_callback(seen.append)
     try:
