@@ -211,7 +211,7 @@ class Access(ABC):
             return None if stored is None else _one(stored, object_id, self._reading())
         if type(object_id) is not str or not object_id.isascii():
             object_id = _check_id(object_id)
-        stored = self.core().stored(entity)
+        stored = self._stored(entity)
         if stored.derive is not None:
             return self._derived_rows(stored, [object_id]).get(object_id)
         rows = stored.backend.run(Fetch(stored.layout, (object_id,)), self._reading())
@@ -225,7 +225,7 @@ class Access(ABC):
         wanted = _check_ids(ids)
         if entity is None:
             return [self.get(one) for one in wanted]
-        stored = self.core().stored(entity)
+        stored = self._stored(entity)
         if stored.derive is not None:
             found = self._derived_rows(stored, wanted)
         else:
@@ -251,7 +251,7 @@ class Access(ABC):
     def versions(self, entity: Any, ids: Sequence[str]) -> list[int | None]:
         """The version of each row, None for absent ones."""
         wanted = _check_ids(ids)
-        stored = self.core().stored(entity)
+        stored = self._stored(entity)
         if stored.derive is not None:
             return [None] * len(wanted)
         return self.core().primary.versions(stored.layout, wanted, self._reading())
@@ -271,16 +271,15 @@ class Access(ABC):
         Raises:
             UnknownEntity: the workspace has no such entity.
         """
-        return self.core().stored(identifier).cls
+        return self._stored(identifier).cls
 
     def query(self, entity: Any) -> Query:
         """A query over the rows of an entity."""
         global _Query  # as `_run`
         if _Query is None:
             from heaven_core.query import Query as _Query
-        core = self.core()
-        query: Query = _Query(self, core.stored(entity).schema)
-        query.limits_ = core.limits
+        query: Query = _Query(self, self._stored(entity).schema)
+        query.limits_ = self.core().limits
         return query
 
     def query_json(self, entity: Any, spec: Mapping[str, Any]) -> Query:
@@ -311,8 +310,15 @@ class Access(ABC):
 
     # finding -----------------------------------------------------------------------------------------------------
 
+    def _stored(self, entity: Any) -> StoredEntity:
+        """The entity: by its class as that knows it, by its id as it is now, whatever another process has added."""
+        core = self.core()
+        if isinstance(entity, str):
+            core.reread()
+        return core.stored(entity)
+
     def _writable(self, entity: Any) -> StoredEntity:
-        stored = self.core().stored(entity)
+        stored = self._stored(entity)
         self._check_writable(stored)
         return stored
 
@@ -327,7 +333,7 @@ class Access(ABC):
         """The entity that has a row of this id."""
         core = self.core()
         if entity is not None:
-            stored = core.stored(entity)
+            stored = self._stored(entity)
             if stored.derive is not None:
                 return stored if self._derived_rows(stored, [object_id]) else None
             found = stored.backend.run(Locate([stored.layout], object_id), tx).tuples

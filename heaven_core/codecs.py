@@ -58,6 +58,17 @@ def _decode_vector(value: bytes) -> list[float]:
     return packed.tolist()
 
 
+def _vector_decoder(dim: int) -> Code:
+    """Refuses bytes that are a vector, but none of this field: nothing else would notice that they are damaged."""
+
+    def decode(value: bytes) -> list[float]:
+        if len(value) != 4 * dim:
+            raise ValueError("another dimension")
+        return _decode_vector(value)
+
+    return decode
+
+
 _ENCODERS: dict[str, Code] = {
     "timestamp": _encode_timestamp,
     "date": date.isoformat,
@@ -86,7 +97,8 @@ def encoder(dtype: LogicalType[Any]) -> Code | None:
 def decoder(dtype: LogicalType[Any]) -> Code | None:
     """The function from what is stored back to the value; None where they are the same."""
     if not isinstance(dtype, Array):
-        return _DECODERS.get(dtype.kind)
+        dim = dtype.params().get("dim") if dtype.kind == "vector" else None
+        return _DECODERS.get(dtype.kind) if dim is None else _vector_decoder(dim)
     item = None if dtype.item is None or dtype.item.kind == "boolean" else decoder(dtype.item)
     return _loads if item is None else lambda value: [item(one) for one in _loads(value)]
 

@@ -12,7 +12,7 @@ extensions (`heaven_core.activation`).
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -139,7 +139,7 @@ class WorkspaceCore:
         """Find the kernel's own tables, or make them in a new workspace."""
         self._entities = layout_of(ENTITY_TABLE, _inline(ENTITY_TABLE), PRIMARY, self.types[PRIMARY])
         self._extensions = layout_of(EXTENSION_TABLE, _inline(EXTENSION_TABLE), PRIMARY, self.types[PRIMARY])
-        self._reread()
+        self.reread()
         if self.epoch:
             return
         self._setup = tx = self.primary.begin(exclusive=True)
@@ -150,7 +150,7 @@ class WorkspaceCore:
             self.epoch = tx.epoch
         else:  # another process was quicker
             self.settle()
-            self._reread()
+            self.reread()
 
     def settle(self) -> None:
         """Make a new workspace real, with all that was registered in it so far: one commit, whatever it has."""
@@ -179,8 +179,7 @@ class WorkspaceCore:
     def _refresh(self, raw: dict[str, dict[str, Any]], epoch: int) -> None:
         changed = {name for name in {*raw, *self._raw} if raw.get(name) != self._raw.get(name)}
         self._raw, self.epoch = raw, epoch
-        for key in [key for key, one in self._stored.items() if one.schema.id in changed]:
-            del self._stored[key]
+        self._forget(changed)
 
     # entities ----------------------------------------------------------------------------------------------------
 
@@ -200,7 +199,7 @@ class WorkspaceCore:
         identifier = self._identifier(entity)
         with self.lock:
             if identifier not in self._raw:
-                self._reread()
+                self.reread()
             if identifier not in self._raw:
                 raise self._unknown(identifier, entity)
             stored = self._stored.get(identifier)
@@ -215,7 +214,7 @@ class WorkspaceCore:
                 self._stored[entity] = stored
             return stored
 
-    def _reread(self) -> None:
+    def reread(self) -> None:
         """Learn what another process has committed to the schema; takes no lock, and next to no time if nothing."""
         if self._setup is not None:
             return
@@ -223,7 +222,9 @@ class WorkspaceCore:
         try:
             epoch = tx.epoch  # before the rows: they may be newer than it, which the next look mends
             if epoch != self.epoch:
-                self._refresh(self._read_entities(tx) if epoch else {}, epoch)
+                with self.lock:
+                    if epoch != self.epoch:  # else a thread here has registered something, and is done by now
+                        self._refresh(self._read_entities(tx) if epoch else {}, epoch)
         finally:
             tx.rollback()
 
@@ -314,7 +315,7 @@ class WorkspaceCore:
         usable: list[StoredEntity] = []
         errors: dict[str, HeavenError] = {}
         with self.lock:
-            self._reread()
+            self.reread()
             for name in sorted(self._raw):
                 try:
                     usable.append(self.stored(name))
@@ -353,6 +354,7 @@ class WorkspaceCore:
                 if tx is not self._setup:
                     tx.commit()
                 self.epoch = epoch
+                self._forget(stored.schema.id for stored, _, _ in made)
                 for stored, _, row in made:
                     self._adopt(stored, row)
         finally:
@@ -409,9 +411,13 @@ class WorkspaceCore:
     def _save(self, made: list[tuple[StoredEntity, SchemaDiff, dict[str, Any]]], owner: str, tx: Any) -> None:
         self.primary.write(self._entities, make_batch(ENTITY_TABLE, [row for _, _, row in made]), tx)
 
-    def _adopt(self, stored: StoredEntity, row: dict[str, Any]) -> None:
-        for key in [key for key, one in self._stored.items() if one.schema.id == stored.schema.id]:
+    def _forget(self, identifiers: Iterable[str]) -> None:
+        """Make these entities anew at their next use."""
+        names = frozenset(identifiers)
+        for key in [key for key, one in self._stored.items() if one.schema.id in names]:
             del self._stored[key]
+
+    def _adopt(self, stored: StoredEntity, row: dict[str, Any]) -> None:
         self._raw[stored.schema.id] = {"name": None, **row}
         self._stored[stored.schema.id] = self._stored[stored.cls] = stored
 
@@ -433,10 +439,7 @@ class WorkspaceCore:
     def renew(self, owner: str) -> None:
         """Make the entities of an extension anew at their next use, because its state has changed."""
         with self.lock:
-            for key in [
-                key for key, one in self._stored.items() if self._raw.get(one.schema.id, {}).get("owner") == owner
-            ]:
-                del self._stored[key]
+            self._forget(name for name, row in self._raw.items() if row["owner"] == owner)
 
     def extension_specs(self) -> list[ExtensionSpec]:
         """The active extensions, in order of activation."""

@@ -79,6 +79,7 @@ def make_health(core: WorkspaceCore) -> Health:
         state: dict[str, Any] = {"type": core.types[name], "capabilities": sorted(backend.capabilities), "ok": True}
         try:
             if name == "main":
+                core.reread()
                 core.extension_rows()
         except HeavenError as error:
             state.update(ok=False, error=str(error))

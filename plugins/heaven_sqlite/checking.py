@@ -15,7 +15,7 @@ from heaven_core.backend import Column, Finding, Layout
 from heaven_core.codecs import DAMAGE, Code, decoder
 from heaven_core.core import ENTITY_TABLE, EXTENSION_TABLE
 from heaven_core.sql import encoded_item, entity_table, quote, reversed_column, side_table
-from heaven_core.types import Categorical, LogicalType
+from heaven_core.types import Categorical, LogicalType, Refused
 from heaven_sqlite import statements, writing
 
 if TYPE_CHECKING:
@@ -86,14 +86,19 @@ def _reads(connection: Connection, layout: Layout, columns: Sequence[Column]) ->
             for place, code in codes:
                 if row[place] is not None:
                     code(row[place])
-    except (sqlite3.Error, *DAMAGE):
+    except (sqlite3.Error, Refused, *DAMAGE):
         return False
     return True
 
 
 def _reader(dtype: LogicalType[Any]) -> Code | None:
     """What fails at a value that nobody wrote."""
-    return dict.fromkeys(dtype.values).__getitem__ if isinstance(dtype, Categorical) else decoder(dtype)
+    if isinstance(dtype, Categorical):
+        return dict.fromkeys(dtype.values).__getitem__
+    code = decoder(dtype)
+    if dtype.kind != "vector" or code is None:
+        return code
+    return lambda value: dtype.check(code(value))  # any four bytes are a number, also one that is none
 
 
 def _rows(connection: Connection, layout: Layout) -> Found:

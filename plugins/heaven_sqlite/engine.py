@@ -38,7 +38,6 @@ from heaven_core.codecs import Code, decoder, row_maker
 from heaven_core.errors import (
     BackendBusy,
     ConfigError,
-    DeadlineExceeded,
     HeavenError,
     StorageError,
     StorageReadOnly,
@@ -55,7 +54,7 @@ from heaven_core.text import index_version
 from heaven_core.types import canonical_json
 from heaven_sqlite import statements, writing
 from heaven_sqlite.connection import Connection
-from heaven_sqlite.failures import no_database, ours, translated
+from heaven_sqlite.failures import misplaced, no_database, translated
 from heaven_sqlite.functions import install
 from heaven_sqlite.pool import Pool, is_usable
 
@@ -130,6 +129,7 @@ class SqliteTransaction:
         backend = self._backend
         backend.take_writer()
         try:
+            backend.check_place()
             self._lock_file()
             self._lsn, self._epoch, self.text_rules = self._state("lsn = lsn + 1")
             if self.text_rules not in (None, MIXED_RULES) and self.text_rules != index_version():
@@ -184,19 +184,15 @@ class SqliteTransaction:
         if self._lsn or not self._open:
             _ = self.lsn
             return self._epoch
-        try:
-            with self._backend.use(self) as connection:
-                row = connection.execute("select epoch from hb_state").fetchone()
-        except sqlite3.Error as error:
-            raise self._backend.typed(error) from error
+        self._backend.check_place()
+        with self._backend.typing(), self._backend.use(self) as connection:
+            row = connection.execute("select epoch from hb_state").fetchone()
         return self._present(row)[0]
 
     def bump_epoch(self) -> None:
         _ = self.lsn
-        try:
+        with self._backend.typing():
             _, self._epoch, _ = self._state("epoch = epoch + 1")
-        except sqlite3.Error as error:
-            raise self._backend.typed(error) from error
 
     def touch(self, layout: Layout, rowids: Sequence[Sequence[int]]) -> None:
         """Note that rows were changed, of an entity that has vectors. With the connection's lock."""
@@ -215,6 +211,7 @@ class SqliteTransaction:
         try:
             if self._open and self.locked:
                 _ = self.lsn  # raises if it is there no more
+                self._backend.check_place()
                 for entity, (before, rowids) in self.touched.items():
                     self._backend.matrices.note(entity, before, self._lsn, rowids)
                 with self.connection.lock:
@@ -279,22 +276,33 @@ class SqliteBackend:
         """A new connection to the file, set up."""
         try:
             raw = sqlite3.connect(
-                self.path, timeout=BUSY_WAIT_S, isolation_level=None, check_same_thread=False, cached_statements=512
+                self._uri(),
+                timeout=BUSY_WAIT_S,
+                isolation_level=None,
+                check_same_thread=False,
+                cached_statements=512,
+                uri=True,
             )
         except sqlite3.Error as error:
-            raise translated(error, self.name) from error
+            raise self.typed(error) from error
         try:
             raw.execute("pragma synchronous = full")
             raw.execute("pragma temp_store = memory")
             raw.execute("pragma cache_size = -65536")
             raw.execute("pragma mmap_size = 268435456")
             install(raw)
+            self.check_place()
         except BaseException as error:  # of a damaged file SQLite may say what is no text
             raw.close()
             if isinstance(error, sqlite3.Error):
-                raise translated(error, self.name) from error
+                raise self.typed(error) from error
             raise
         return raw
+
+    def _uri(self) -> str:
+        """The file for SQLite; one that was there once is never made anew."""
+        path = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+        return f"file:{path}?mode={'rw' if self._pool.opened else 'rwc'}"
 
     def _prepare(self) -> None:
         """Create the file's state, or check that it is ours and not newer than we are."""
@@ -385,8 +393,23 @@ class SqliteBackend:
         return WorkspaceClosed(f"backend {self.name!r}: the workspace was closed while this was going on")
 
     def typed(self, error: sqlite3.Error) -> HeavenError:
-        """What SQLite raised as a typed error; whatever happens after closing is due to it."""
-        return self._gone() if self.closed else translated(error, self.name)
+        """What SQLite raised as a typed error; whatever happens after closing or losing the file is due to that."""
+        if self.closed:
+            return self._gone()
+        return misplaced(self.name) if self._pool.misplaced else translated(error, self.name)
+
+    @contextmanager
+    def typing(self) -> Generator[None]:
+        """What SQLite raises inside becomes a typed error."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise self.typed(error) from error
+
+    def check_place(self) -> None:
+        """Refuse to go on where the file was moved, deleted or replaced: what is written would be lost, or twofold."""
+        if self._pool.misplaced:
+            raise misplaced(self.name)
 
     @contextmanager
     def use(self, tx: SqliteTransaction | None) -> Generator[Connection]:
@@ -437,28 +460,18 @@ class SqliteBackend:
 
     def write(self, layout: Layout, batch: Batch, tx: SqliteTransaction) -> Written:
         lsn = tx.lsn
-        try:
-            with tx.connection.lock:
-                rowids: list[Sequence[int]] = []
-                written = writing.write(tx.connection, layout, batch, lsn, self.name, rowids)
-                tx.touch(layout, rowids)
-                return written
-        except sqlite3.Error as error:  # what it does not translate itself: closed meanwhile
-            raise self.typed(error) from error
-        except DeadlineExceeded as error:  # a write has none: it was interrupted by closing
-            raise self._gone() from error
+        with self.typing(), tx.connection.lock:
+            rowids: list[Sequence[int]] = []
+            written = writing.write(tx.connection, layout, batch, lsn, self.name, rowids)
+            tx.touch(layout, rowids)
+            return written
 
     def delete(self, layout: Layout, ids: Sequence[str], tx: SqliteTransaction) -> list[str]:
         _ = tx.lsn
-        try:
-            with tx.connection.lock:
-                gone, rowids = writing.delete(tx.connection, layout, ids, self.name)
-                tx.touch(layout, [rowids])
-                return gone
-        except sqlite3.Error as error:
-            raise self.typed(error) from error
-        except DeadlineExceeded as error:
-            raise self._gone() from error
+        with self.typing(), tx.connection.lock:
+            gone, rowids = writing.delete(tx.connection, layout, ids)
+            tx.touch(layout, [rowids])
+            return gone
 
     def run(self, request: Request, tx: SqliteTransaction | None = None) -> Rows:
         connection = self._reader() if tx is None else tx.connection
@@ -510,7 +523,7 @@ class SqliteBackend:
             f'select "object_id", _v from {statements.entity_table(layout.entity)} '
             'where "object_id" in (select value from json_each(?))'
         )
-        with self.use(tx) as connection, ours(self.name):
+        with self.use(tx) as connection, self.typing():
             known: dict[str, int] = dict(connection.execute(text, (canonical_json(list(ids)),)).fetchall())
         return [known.get(one) for one in ids]
 
@@ -519,7 +532,7 @@ class SqliteBackend:
         table = statements.entity_table(layout.entity)
         text = f'select "object_id" from {table} where "object_id" > ? order by "object_id" limit ?'
         while True:
-            with self.use(None) as connection, ours(self.name):
+            with self.use(None) as connection, self.typing():
                 found = connection.execute(text, (last, batch_rows)).fetchall()
             if not found:
                 return
@@ -529,12 +542,13 @@ class SqliteBackend:
     def recover(self, layouts: Sequence[Layout], *, repair: bool) -> list[Finding]:
         from heaven_sqlite.checking import check, mend
 
-        with self.use(None) as connection, ours(self.name):
+        self.check_place()
+        with self.use(None) as connection, self.typing():
             findings = check(connection, layouts, self.name)
         if repair and any(one.repairable for one in findings):
             tx = self.begin(exclusive=True)
             try:
-                with tx.connection.lock, ours(self.name):
+                with tx.connection.lock, self.typing():
                     mend(tx.connection, layouts, findings)
                 tx.commit()
             finally:
@@ -546,6 +560,8 @@ class SqliteBackend:
 
     def destroy(self) -> None:
         self.close()
+        if os.path.exists(self.path):  # it may be another's by now
+            self.check_place()
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 os.unlink(f"{self.path}{suffix}")

@@ -6,8 +6,6 @@ SQL and values stay on the cause, which is the original exception.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Generator
-from contextlib import contextmanager
 
 from heaven_core.errors import (
     BackendBusy,
@@ -35,18 +33,17 @@ _BY_CODE: dict[int, tuple[type[StorageError], str]] = {
 }
 
 
-@contextmanager
-def ours(name: str) -> Generator[None]:
-    """What SQLite raises inside becomes a typed error."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise translated(error, name) from error
-
-
 def no_database(name: str) -> NotADatabase:
     """The error for a file that was never SQLite's."""
     return NotADatabase(f"backend {name!r}: {_BY_CODE[sqlite3.SQLITE_NOTADB][1]}")
+
+
+def misplaced(name: str) -> StorageError:
+    """The error for a file that is no longer where it was opened."""
+    return StorageError(
+        f"backend {name!r}: its file was moved, deleted or replaced while the workspace was open; "
+        "close the workspace, and open it where the file is"
+    )
 
 
 def translated(error: sqlite3.Error, name: str) -> HeavenError:

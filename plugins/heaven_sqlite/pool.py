@@ -33,6 +33,7 @@ class Pool:
     def __init__(self, path: str, connect: Callable[[], sqlite3.Connection], gone: Callable[[], HeavenError]) -> None:
         self._path, self._connect, self._gone = path, connect, gone
         self.closed = False
+        self._file: File | None = None
         self._local = threading.local()
         self._guard = threading.RLock()
         self._all: list[Connection] = []
@@ -52,8 +53,19 @@ class Pool:
                 if not connection.shut:
                     return connection
             connection = Connection(self._connect())
+            self._file = self._file or file_at(self._path)
             self._all.append(connection)
             return connection
+
+    @property
+    def opened(self) -> bool:
+        """Whether there has been a connection."""
+        return self._file is not None
+
+    @property
+    def misplaced(self) -> bool:
+        """Whether the path leads to another file than the one that was opened first, or nowhere."""
+        return self._file is not None and file_at(self._path) != self._file
 
     def give_back(self, connection: Connection) -> None:
         """Keep a connection for the next user. Without the lock, which a fork may have left taken."""
@@ -124,7 +136,7 @@ class Pool:
         """After a fork, in the child: nothing here is used any more, and what is open is never closed."""
         self._guard, self._writer = threading.RLock(), threading.Lock()
         _inherited.extend(self._all)
-        file = _file(self._path)
+        file = file_at(self._path)
         if self._all and file is not None:
             _unusable.add(file)
 
@@ -134,7 +146,8 @@ _inherited: list[Connection] = []
 _unusable: set[File] = set()
 
 
-def _file(path: str) -> File | None:
+def file_at(path: str) -> File | None:
+    """What tells the file at the path from others, as long as somebody has it open; None where there is none."""
     try:
         found = os.stat(path)
     except OSError:
@@ -144,7 +157,7 @@ def _file(path: str) -> File | None:
 
 def is_usable(path: str) -> bool:
     """Whether this process may open the file: not where it was forked in the midst of a transaction on it."""
-    return not _unusable or _file(path) not in _unusable
+    return not _unusable or file_at(path) not in _unusable
 
 
 def _before_fork() -> None:

@@ -41,6 +41,10 @@ def write(connection: Connection, layout: Layout, batch: Batch, lsn: int, backen
     """Insert new rows, replace changed ones; nothing of the batch stays if one fails.
 
     `rowids` receives the numbers of the rows that were changed, where `statements.is_numbered`.
+
+    Raises:
+        UniqueViolation: with the position in the batch as `row`.
+        sqlite3.Error: anything else, which the engine turns into its own words.
     """
     if not batch.ids:
         return Written((), (), 0)
@@ -51,8 +55,8 @@ def write(connection: Connection, layout: Layout, batch: Batch, lsn: int, backen
         written = _write(connection, layout, batch, lsn, rowids)
     except BaseException as error:
         _undo(connection)
-        if isinstance(error, sqlite3.Error):
-            raise _typed(connection, layout, batch, error, backend) from error
+        if isinstance(error, sqlite3.IntegrityError):
+            raise _violation(connection, layout, batch, error, backend) from error
         raise
     connection.execute("release hb_write")
     return written
@@ -69,8 +73,8 @@ def _write_one(connection: Connection, layout: Layout, batch: Batch, lsn: int, b
     """One row of one table is one statement, which leaves nothing behind if it fails."""
     try:
         return _write(connection, layout, batch, lsn, rowids)
-    except sqlite3.Error as error:
-        raise _typed(connection, layout, batch, error, backend) from error
+    except sqlite3.IntegrityError as error:
+        raise _violation(connection, layout, batch, error, backend) from error
 
 
 def _write(connection: Connection, layout: Layout, batch: Batch, lsn: int, rowids: RowIds) -> Written:
@@ -197,7 +201,7 @@ def _delete_satellites(connection: Connection, layout: Layout, rowids: Sequence[
         connection.executemany(f"delete from {index.table} where rowid = ?", marked)
 
 
-def delete(connection: Connection, layout: Layout, ids: Sequence[str], backend: str) -> tuple[list[str], Sequence[int]]:
+def delete(connection: Connection, layout: Layout, ids: Sequence[str]) -> tuple[list[str], Sequence[int]]:
     """Delete rows with all that belongs to them; the ids that existed, in the order given, and the rows' numbers."""
     table = entity_table(layout.entity)
     found: dict[str, int] = {}
@@ -211,10 +215,8 @@ def delete(connection: Connection, layout: Layout, ids: Sequence[str], backend: 
         if statements.has_satellites(layout):
             _delete_satellites(connection, layout, rowids)
         connection.executemany(f"delete from {table} where _rowid = ?", [(rowid,) for rowid in rowids])
-    except BaseException as error:
+    except BaseException:
         _undo(connection)
-        if isinstance(error, sqlite3.Error):
-            raise translated(error, backend) from error
         raise
     connection.execute("release hb_write")
     return [one for one in dict.fromkeys(ids) if one in found], list(found.values())
@@ -271,12 +273,6 @@ def rebuild_side(connection: Connection, layout: Layout, name: str) -> None:
         for place, item in enumerate(code(text))
     ]
     connection.executemany(f"insert into {table} values (?, ?, ?)", items)
-
-
-def _typed(connection: Connection, layout: Layout, batch: Batch, error: sqlite3.Error, backend: str) -> HeavenError:
-    if isinstance(error, sqlite3.IntegrityError):
-        return _violation(connection, layout, batch, error, backend)
-    return translated(error, backend)
 
 
 def _violation(

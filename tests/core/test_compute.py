@@ -282,3 +282,188 @@ def test_a_function_without_source_text_is_told_by_its_code() -> None:
     assert source_hash(first) == source_hash(again)
     assert source_hash(first) != source_hash(second)
     assert (source_hash(len), len(source_hash(first))) == ("", 32)
+
+
+# -- in another process, from another folder -------------------------------------------------------------------------
+
+SHAPES = """
+import functools
+import heavenbase as hb
+
+class Texts:
+    @staticmethod
+    def short(title):
+        return title[:2]
+
+    @classmethod
+    def long(cls, title):
+        return title * 2
+
+    def bound(self, title):
+        return title + "?"
+
+class Inner:
+    class Deep:
+        @staticmethod
+        def last(title):
+            return title[-1:]
+
+def traced(function):
+    @functools.wraps(function)
+    def inner(title):
+        return function(title)
+    return inner
+
+@traced
+def wrapped(title):
+    return "<" + title + ">"
+
+def suffixed(suffix):
+    def add(title):
+        return title + suffix
+    return add
+
+class Shape(hb.Entity):
+    title = hb.field(hb.ShortText)
+    made = hb.field(hb.ShortText).compute(FUNCTION, inputs=[title])
+"""
+TRY = """
+import json, os, sys
+os.chdir("/")
+import heavenbase as hb
+from heaven_core.errors import NotResolved
+said = {}
+with hb.HeavenBase("shapes") as ws:
+    said["read"] = ws.query("shape").execute().column("made")
+    said["found"] = ws.count("shape", {"made": said["read"][0]})
+    try:
+        said["made"] = ws.get(ws.upsert("shape", {"title": "xyz"}))["made"]
+    except NotResolved as error:
+        said["error"] = [str(error), error.entity, error.field]
+    try:
+        ws.set(ws.query("shape").limit(1).execute().ids[0], {"title": "uvw"}, "shape")
+    except NotResolved as error:
+        said["set"] = True
+    said["rows"] = ws.count("shape")
+    said["deleted"] = ws.delete(ws.ids("shape")[0])
+    said["imported"] = "shapes_of" in sys.modules
+print(json.dumps(said))
+"""
+
+
+def declared(elsewhere: Callable[..., Any], folder: Path, function: str) -> str:
+    """Register an entity whose field that function computes, in a process of its own; what it computed."""
+    (folder / "shapes_of.py").write_text(SHAPES.replace("FUNCTION", function))
+    return elsewhere(
+        "import json, heavenbase as hb, shapes_of\n"
+        "with hb.HeavenBase('shapes') as ws:\n"
+        "    ws.register(shapes_of.Shape)\n"
+        "    print(json.dumps(ws.get(ws.upsert(shapes_of.Shape, {'object_id': 'a', 'title': 'abc'}))['made']))"
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "first", "second"),
+    [("Texts.short", "ab", "xy"), ("Texts.long", "abcabc", "xyzxyz"), ("Inner.Deep.last", "c", "z")],
+)
+def test_a_function_of_a_class_is_found_by_the_next_process(
+    elsewhere: Callable[..., Any], tmp_path: Path, function: str, first: str, second: str
+) -> None:
+    assert declared(elsewhere, tmp_path, function) == first
+
+    said = elsewhere(TRY)
+
+    assert said["read"] == [first]
+    assert said["made"] == second
+    assert said["imported"]
+    assert "set" not in said
+
+
+@pytest.mark.parametrize(
+    ("function", "first"),
+    [
+        ("lambda title: title + '!'", "abc!"),
+        ("suffixed('+')", "abc+"),
+        ("Texts().bound", "abc?"),
+        ("functools.partial(Texts.short)", "ab"),
+    ],
+)
+def test_a_function_that_no_name_leads_to_stops_writes_of_the_next_process_only(
+    elsewhere: Callable[..., Any], tmp_path: Path, function: str, first: str
+) -> None:
+    assert declared(elsewhere, tmp_path, function) == first
+
+    said = elsewhere(TRY)
+
+    message, entity, field = said["error"]
+    assert (entity, field) == ("shape", "made")
+    assert message.startswith("shape.made is computed by ")
+    assert "register the class" in message
+    assert (said["read"], said["found"]) == ([first], 1)
+    assert said["set"]
+    assert (said["rows"], said["deleted"]) == (1, True)
+
+
+def moved_away(folder: Path) -> None:
+    (folder / "shapes_of.py").rename(folder / "shapes_elsewhere.py")
+
+
+def rewritten(folder: Path) -> None:
+    module = folder / "shapes_of.py"
+    module.write_text(module.read_text().replace("title[:2]", "title[:1]"))
+
+
+def renamed(folder: Path) -> None:
+    module = folder / "shapes_of.py"
+    module.write_text(module.read_text().replace("short", "brief"))
+
+
+def broken(folder: Path) -> None:
+    (folder / "shapes_of.py").write_text("1 / 0")
+
+
+@pytest.mark.parametrize("spoil", [moved_away, rewritten, renamed, broken], ids=lambda one: one.__name__)
+def test_a_function_that_is_not_what_it_was_stops_writes_and_no_read(
+    elsewhere: Callable[..., Any], tmp_path: Path, spoil: Callable[[Path], None]
+) -> None:
+    declared(elsewhere, tmp_path, "Texts.short")
+    spoil(tmp_path)
+
+    said = elsewhere(TRY)
+
+    assert "shape.made is computed by 'shapes_of:Texts.short', which cannot be used here" in said["error"][0]
+    assert (said["read"], said["found"], said["rows"], said["deleted"]) == (["ab"], 1, 1, True)
+    assert said["set"]
+
+
+def test_the_same_source_in_another_place_of_its_module_is_the_same_function(
+    elsewhere: Callable[..., Any], tmp_path: Path
+) -> None:
+    declared(elsewhere, tmp_path, "Texts.short")
+    module = tmp_path / "shapes_of.py"
+    module.write_text(f"'''Moved down.'''\n\n\n# and around\n{module.read_text()}")
+
+    assert elsewhere(TRY)["made"] == "xy"
+
+
+def test_reading_imports_no_module_of_a_function(elsewhere: Callable[..., Any], tmp_path: Path) -> None:
+    declared(elsewhere, tmp_path, "Texts.short")
+    read = TRY[: TRY.index("    try:")] + "    said['imported'] = 'shapes_of' in sys.modules\nprint(json.dumps(said))"
+
+    said = elsewhere(read)
+
+    assert said == {"read": ["ab"], "found": 1, "imported": False}
+
+
+def test_a_decorated_function_is_told_by_the_source_of_what_it_wraps(
+    elsewhere: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert declared(elsewhere, tmp_path, "wrapped") == "<abc>"
+
+    said = elsewhere(TRY)
+    module = tmp_path / "shapes_of.py"
+    module.write_text(module.read_text().replace('"<" + title', '"(" + title'))
+    changed = elsewhere(TRY.replace('["read"][0]', '["read"][-1]'))
+
+    assert said["made"] == "<xyz>"
+    assert "its source has changed" in changed["error"][0]

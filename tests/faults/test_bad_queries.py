@@ -30,6 +30,7 @@ from heaven_core.errors import (
     UnsupportedOp,
 )
 from heaven_core.ops import AGGREGATES, FILTERS
+from tests.semantics import reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -922,6 +923,66 @@ def anything(draw: st.DrawFn) -> Any:
     return draw(shape if isinstance(shape, st.SearchStrategy) else st.fixed_dictionaries({}, optional=shape))
 
 
+TYPES = {name: field.dtype for name, field in Doc.schema().by_name.items()}
+STORED = [reference.stored(row(number), TYPES, {}) for number in range(ROWS)]
+
+
+def check_right(query: hb.Query, frame: hb.ResultFrame) -> None:
+    """Compare an answer with the one that is worked out from the rows, without an engine."""
+    spec = query.to_dict()
+    matching = [one for one in STORED if reference.holds(spec.get("filter", {}), one, TYPES)]
+    if "near" in spec or "search" in spec:
+        check_ranked(spec, matching, frame)
+    elif "group_by" in spec or "aggregate" in spec:
+        check_grouped(spec, matching, frame)
+    else:
+        names = [*dict.fromkeys(["object_id", *spec.get("select", Doc.schema().names)])]
+        found = [reference.exact(one) for one in frame.rows()]
+        ordered = reference.in_order(matching, spec.get("order", ()), ["object_id"])
+        made = [reference.exact({name: one[name] for name in names}) for one in ordered]
+        if spec.get("order"):
+            assert found == reference.page(made, spec)
+        else:
+            assert len(found) == len(reference.page(made, spec))
+            assert all(one in made for one in found)
+
+
+def check_ranked(spec: dict[str, Any], matching: list[Any], frame: hb.ResultFrame) -> None:
+    members = {one["object_id"] for one in matching}
+    if "search" in spec:
+        search = {"fields": ["body"], **spec["search"]}  # the one that has an index
+        words = {one["object_id"] for one in matching if reference.found_by(search, one)}
+        members = words if "near" not in spec else members
+    if "near" in spec:
+        near, size = spec["near"], len(spec["near"]["query"])
+        close = {one["object_id"] for one in matching if one[near["field"]] and len(one[near["field"]]) == size}
+        members = close if "search" not in spec else members
+    assert set(frame.ids) <= members
+    assert len(set(frame.ids)) == len(frame.ids)
+    if "near" in spec and "search" in spec:
+        return  # which rows are in both lists depends on the engine's scores
+    most = len(members) if "near" not in spec else min(len(members), spec["near"].get("top_k", 10))
+    assert len(frame) == len(reference.page(range(most), spec))
+
+
+def check_grouped(spec: dict[str, Any], matching: list[Any], frame: hb.ResultFrame) -> None:
+    keys = spec.get("group_by", ())
+    found = frame.rows()
+    groups: dict[str, list[Any]] = {} if keys else {"[]": []}
+    for one in matching:
+        groups.setdefault(repr([reference.exact(one[key]) for key in keys]), []).append(one)
+    if "having" not in spec:
+        assert len(found) == len(reference.page(list(groups), spec))
+    for one in found:
+        members = groups.pop(repr([reference.exact(one[key]) for key in keys]))
+        for alias, aggregate in spec.get("aggregate", {}).items():
+            expected = reference.aggregated(aggregate, members)
+            if isinstance(expected, float):
+                assert abs(one[alias] - expected) <= reference.tolerance(aggregate, members)
+            else:
+                assert reference.exact(one[alias]) == reference.exact(expected)
+
+
 Outcome = tuple[str, Any]
 
 
@@ -936,6 +997,7 @@ def outcome(ws: hb.HeavenBase, spec: Any) -> Outcome:
     except HeavenError as error:
         return type(error).__name__, str(error).isprintable() and len(str(error)) < 2000
     assert len(rows) == len(frame)
+    check_right(query, frame)
     if query.near_ and query.search_:  # which of the best words are near as well depends on the engine's scores
         return "answer", None
     if query.near_ or query.search_ or query.limit_ is not None or query.offset_:
