@@ -197,10 +197,19 @@ class Prompt:
     def type(self, line: str) -> None:
         os.write(self._ours, line.encode())
 
+    def leave(self) -> int:
+        """The exit code after an end of file, typed at a prompt: between two of them the terminal would keep it."""
+        self.until(">>> ")
+        self.type("\x04")
+        return self.end()
+
     def end(self) -> int:
-        code = self._process.wait(timeout=60)
-        os.close(self._ours)
-        return code
+        try:
+            return self._process.wait(timeout=60)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            os.close(self._ours)
 
 
 def test_a_prompt_answers_and_is_left(library: str, tmp_path: Path) -> None:
@@ -228,16 +237,15 @@ def test_a_prompt_remembers_its_lines_for_their_owner_only(library: str, tmp_pat
     prompt.until(">>> ")
     prompt.type("40 + 2\n")
     prompt.until("42")
-    prompt.type("\x04")
-    assert prompt.end() == 0
+    assert prompt.leave() == 0
 
     again = Prompt(tmp_path, library, "--plain")
     again.until(">>> ")
     again.type("\x1b[A")
     again.until("40 + 2")
-    again.type("\n\x04")
+    again.type("\n")
 
-    assert again.end() == 0
+    assert again.leave() == 0
     history = config.home() / "shell-history"
     assert "40 + 2" in history.read_text()
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
