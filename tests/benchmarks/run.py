@@ -25,6 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = ("door", "write", "read", "find", "growth")
+MOST_FOR_PEERS = 100_000
 BEGIN, END = "<!-- figures: made by python -m tests.benchmarks -->", "<!-- end of figures -->"
 
 Record = dict[str, Any]
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     if asked.child:
         return _child(asked)
-    groups = [*(asked.only or GROUPS), *(["peers"] if asked.peers else [])]
+    groups = [*(asked.only or GROUPS), *(["peers"] if asked.peers else []), *(["namesake"] if asked.namesake else [])]
     report: Record = {"machine": machine(), "doors": [], "figures": []}
     print(_described(report["machine"]))
     for group in groups:
@@ -56,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="sizes of the tables")
     parser.add_argument("--only", nargs="+", choices=GROUPS, help="some groups instead of all")
     parser.add_argument("--peers", action="store_true", help="also sqlite-utils and SQLAlchemy's ORM")
+    parser.add_argument("--namesake", metavar="PYTHON", help="also PyPI's heavenbase, by an interpreter that has it")
     parser.add_argument("--pairs", type=int, default=15, help="pairs of runs behind each figure")
     parser.add_argument("--json", metavar="FILE", help="write everything that was measured")
     parser.add_argument("--markdown", metavar="FILE", help="renew the tables between the marks in a page")
@@ -74,6 +76,7 @@ def _in_child(group: str, asked: argparse.Namespace) -> Record:
         rows = [str(count) for count in asked.rows]
         command = [sys.executable, "-m", "tests.benchmarks", "--child", group, "--json", str(path)]
         command += ["--pairs", str(asked.pairs), "--rows", *rows]
+        command += ["--namesake", asked.namesake] if asked.namesake else []
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HEAVENBASE_HOME": folder}
         subprocess.run(command, cwd=ROOT, env=environment, check=True)
         return json.loads(path.read_text())
@@ -94,17 +97,24 @@ def _figures(asked: argparse.Namespace) -> Iterator[Record]:
 
     print(f"\n{'':58}{'rows':>8}{'CPU':>8}{'quartiles':>14}{'wall':>8}{'target':>8}")
     with figures.Bench.opened(pairs=asked.pairs) as bench:
-        if asked.child == "growth":
-            from tests.benchmarks import finding
+        for figure in _measured(asked, bench):
+            print(_line(figure.to_dict()))
+            yield figure.to_dict()
 
-            for figure in finding.growth(bench, sorted(asked.rows)):
-                print(_line(figure.to_dict()))
-                yield figure.to_dict()
-            return
+
+def _measured(asked: argparse.Namespace, bench: Any) -> Iterator[Any]:
+    if asked.child == "growth":
+        from tests.benchmarks import finding
+
+        yield from finding.growth(bench, sorted(asked.rows))
+    elif asked.child == "namesake":
+        from tests.benchmarks import namesake
+
+        yield from namesake.figures(asked.namesake)
+    else:
         for count in asked.rows:
-            for figure in _group(asked.child, bench, count):
-                print(_line(figure.to_dict()))
-                yield figure.to_dict()
+            if asked.child != "peers" or count <= MOST_FOR_PEERS:
+                yield from _group(asked.child, bench, count)
 
 
 def _group(name: str, bench: Any, count: int) -> Iterator[Any]:
@@ -204,7 +214,13 @@ def _tables(report: Record) -> Iterator[str]:
         yield from _head("A row among many, to a row among the fewest", ["", "rows", "CPU", "quartiles", "wall"])
         for one in grown:
             yield _row([one["action"], *_numbers(one)])
-    theirs = [one for one in report["figures"] if one["group"] not in GROUPS]
+    others = [one for one in report["figures"] if one["group"] not in GROUPS]
+    namesake = [one for one in others if one["against"] == "heaven-core"]
+    if namesake:
+        yield from _head("PyPI's heavenbase, to this package: larger is better", ["", "", "rows", "CPU", "range"])
+        for one in namesake:
+            yield _row([one["group"], one["action"], *_numbers(one)[:-1]])
+    theirs = [one for one in others if one not in namesake]
     if theirs:
         yield from _head("Other packages, to the same hand-written code", ["", "", "rows", "CPU", "quartiles", "wall"])
         for one in theirs:
