@@ -9,6 +9,7 @@ import json
 import random
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -213,7 +214,55 @@ def growth(bench: Bench, sizes: list[int]) -> Iterator[Figure]:
                     lambda: sum(1 for _ in little.query(Plain).limit(small)),
                     bench,
                 )
+                yield _memory(big, size)
                 big.drop()
+    yield _opening(bench)
+
+
+MANY, FEW = 1000, 20
+
+
+def _opening(bench: Bench) -> Figure:
+    """A workspace with a thousand entities, opened and asked one question, to one with twenty."""
+    paths: list[Path] = []
+    for count in (MANY, FEW):
+        paths.append(bench.folder / f"entities-{count}")
+        with hb.HeavenBase("bench", path=paths[-1]) as ws:
+            ws.register(*[_entity(number) for number in range(count)])
+    pairs = Pairs()
+    for _ in range(bench.pairs):
+        pairs.add(lambda: lambda: _opened(paths[0]), lambda: lambda: _opened(paths[1]))
+    return pairs.figure("growth", f"opening with {MANY} entities, to {FEW}", MANY, against=f"{FEW} entities")
+
+
+def _entity(number: int) -> type[hb.Entity]:
+    spec = {"id": f"thing-{number}", "fields": [{"name": "a", "type": "short-text"}, {"name": "b", "type": "integer"}]}
+    return hb.Entity.from_schema(spec)
+
+
+def _opened(path: Path) -> int:
+    with hb.HeavenBase("bench", path=path) as ws:
+        return ws.query("thing-7").count()
+
+
+def _memory(ws: hb.HeavenBase, size: int) -> Figure:
+    """The process's memory at its height while all rows are gone through, to what it was before."""
+    from tests.benchmarks.rows import Plain
+
+    sum(1 for _ in ws.query(Plain).limit(5000))  # SQLite's cache is there
+    before = peak = _resident()
+    for number, _ in enumerate(ws.query(Plain)):
+        if number % 10_000 == 0:
+            peak = max(peak, _resident())
+    ratio = peak / before
+    action = "memory while a query is iterated, to before"
+    return Figure("growth", action, size, "before", ratio, ratio, (ratio, ratio), 1, 0.0, 0.0)
+
+
+def _resident() -> int:
+    """The process's resident memory in bytes, without the pages of files."""
+    fields = Path("/proc/self/statm").read_text().split()
+    return (int(fields[1]) - int(fields[2])) * 4096
 
 
 def _batches(ws: hb.HeavenBase, rows: list[Any]) -> Run:
