@@ -16,7 +16,7 @@ setup:
 
 # The tests that need nothing unusual: just test -k query -x
 test *arguments:
-    {{ python }} -m pytest -m "{{ everyday }}" "$@"
+    {{ python }} -m pytest -n 2 -m "{{ everyday }}" "$@"
 
 # Only what runs in milliseconds.
 unit *arguments:
@@ -42,7 +42,7 @@ contracts:
 
 # The tests with coverage, and its two gates.
 cov *arguments:
-    {{ python }} -m pytest -m "{{ everyday }}" --cov --cov-report= "$@"
+    {{ python }} -m pytest -n 2 -m "{{ everyday }}" --cov --cov-report= "$@"
     {{ python }} -m coverage report --include="heaven_core/*" --fail-under=95
     {{ python }} -m coverage report --fail-under=90
 

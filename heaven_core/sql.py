@@ -68,11 +68,13 @@ def fulltext_table(entity: str) -> str:
     return quote(f"e_{entity}._fts")
 
 
+@lru_cache(maxsize=4096)
 def trigram_table(entity: str) -> str:
     """The quoted name of an entity's index of three-character runs."""
     return quote(f"e_{entity}._trigram")
 
 
+@lru_cache(maxsize=4096)
 def reversed_column(field: str) -> str:
     """The quoted name of the column that holds a field's text from its end to its beginning."""
     return quote(f"_reversed_{field}")
