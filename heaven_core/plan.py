@@ -179,7 +179,8 @@ class Planner:
     def run(self) -> Rows:
         """The rows of the answer."""
         query = self.query
-        self._left()
+        if query.limits_.cancel is not None:
+            query.limits_.cancel.check()
         if query.near_ is not None and query.search_ is not None:
             return self._fused()
         if self.stored.derive is not None:
