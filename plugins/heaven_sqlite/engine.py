@@ -94,6 +94,7 @@ class SqliteTransaction:
         """The rules that the full-text indexes follow, once `lsn` is taken; None where there is no index."""
         self.touched: dict[str, Touched] = {}
         """Of entities with vectors: what this transaction has changed."""
+        self._noted = False
         self._open = True
 
     @property
@@ -185,9 +186,14 @@ class SqliteTransaction:
             _ = self.lsn
             return self._epoch
         self._backend.check_place()
-        with self._backend.typing(), self._backend.use(self) as connection:
-            row = connection.execute("select epoch from hb_state").fetchone()
-        return self._present(row)[0]
+        connection = self.connection
+        try:  # by hand what `typing` and `use` do: this is asked whenever an entity is named by its id
+            with connection.lock:
+                if not connection.shut:
+                    return self._present(connection.execute("select epoch from hb_state").fetchone())[0]
+        except sqlite3.Error as error:
+            raise self._backend.typed(error) from error
+        return self.epoch
 
     def bump_epoch(self) -> None:
         _ = self.lsn
@@ -213,18 +219,20 @@ class SqliteTransaction:
                 _ = self.lsn  # raises if it is there no more
                 self._backend.check_place()
                 for entity, (before, rowids) in self.touched.items():
+                    self._noted = True
                     self._backend.matrices.note(entity, before, self._lsn, rowids)
                 with self.connection.lock:
                     self.connection.execute("commit")
-                self.touched = {}
+                self._noted = False
         except sqlite3.Error as error:
             self.rollback()
             raise self._backend.typed(error) from error
         self._end()
 
     def rollback(self) -> None:
-        for entity in self.touched:  # a commit that failed has been noted
-            self._backend.matrices.forget(entity)
+        if self._noted:  # and did not happen
+            for entity in self.touched:
+                self._backend.matrices.forget(entity)
         try:
             with self._connection.lock:
                 if self._open and self._lsn and self._connection.in_transaction:

@@ -174,6 +174,16 @@ def test_a_transaction_sees_its_own_vectors_and_nobody_else_does(ws: hb.HeavenBa
     assert ws.query(Spot).near(Spot.place, [9.0, 9.0], 1, "l2").execute().ids == ["mine"]
 
 
+def test_a_transaction_that_is_undone_leaves_the_matrix_alone(ws: hb.HeavenBase) -> None:
+    fill(ws, 50)
+    query = ws.query(Spot).near(Spot.place, [1.0, 0.0], 5)
+    before = query.execute().ids
+    step(ws, "undo", [{"object_id": "gone", "place": [1.0, 0.0]}])
+
+    assert [one for one in statements_of(ws, query.execute) if "length(" in one] == []
+    assert query.execute().ids == before
+
+
 def test_a_refused_batch_leaves_no_vector_behind(ws: hb.HeavenBase) -> None:
     ws.upsert(Spot, {"object_id": "a", "place": [1.0, 0.0], "code": "taken"})
     ws.query(Spot).near(Spot.place, [1.0, 0.0]).execute()
