@@ -5,13 +5,13 @@ autocommit mode with explicit `begin`. WAL keeps readers out of the writer's way
 `synchronous = full` makes every commit durable before it returns.
 
 Not here: SQL text (`heaven_sqlite.statements`), what SQLite can do
-(`heaven_sqlite.handlers`), how rows are changed (`heaven_sqlite.writing`), which
-thread has which connection (`heaven_sqlite.pool`).
+(`heaven_sqlite.handlers`), how rows are changed (`heaven_sqlite.writing`), grouped
+(`heaven_sqlite.grouping`) and ranked by vectors (`heaven_sqlite.vectors`), which thread
+has which connection (`heaven_sqlite.pool`).
 """
 
 from __future__ import annotations
 
-import math
 import os
 import sqlite3
 import time
@@ -25,7 +25,6 @@ from heaven_core.backend import (
     Change,
     Fetch,
     Finding,
-    Grouping,
     Layout,
     Limits,
     Locate,
@@ -34,7 +33,6 @@ from heaven_core.backend import (
     Scan,
     Written,
 )
-from heaven_core.codecs import Code, decoder, row_maker
 from heaven_core.errors import (
     BackendBusy,
     ConfigError,
@@ -46,9 +44,7 @@ from heaven_core.errors import (
     WorkspaceConflict,
     did_you_mean,
 )
-from heaven_core.evaluate import check_bytes, check_rows, finish_groups, most_rows
-from heaven_core.expr import Aggregate
-from heaven_core.ops import checked_sum
+from heaven_core.evaluate import check_bytes, check_rows, most_rows
 from heaven_core.paths import absolute
 from heaven_core.text import index_version
 from heaven_core.types import canonical_json
@@ -506,14 +502,16 @@ class SqliteBackend:
         if limits.deadline is not None:
             connection.deadline = time.monotonic() + limits.deadline
         if request.group is not None:
-            return _group(connection, request, request.group)
+            from heaven_sqlite.grouping import answer_groups
+
+            return answer_groups(connection, request, request.group)
         if request.near is not None:
             from heaven_sqlite import vectors
 
             own = tx is not None and request.layout.entity in tx.touched
             return vectors.nearest(connection, request, None if own else self.matrices)
         text, values = statements.scan_sql(request, most_rows(request))
-        tuples = _fetched(connection.execute(text, values), limits)
+        tuples = fetched(connection.execute(text, values), limits)
         names, codes, make = statements.shape(request.layout, request.columns)
         if request.search is not None:
             return Rows((*names, "_score"), (*codes, None), tuples)
@@ -605,7 +603,7 @@ def not_ours(name: str) -> StorageError:
     return NotADatabase(f"backend {name!r}: the file is a SQLite database that HeavenBase did not make; choose another")
 
 
-def _fetched(cursor: sqlite3.Cursor, limits: Limits) -> list[tuple[Any, ...]]:
+def fetched(cursor: sqlite3.Cursor, limits: Limits) -> list[tuple[Any, ...]]:
     """All rows, within the caps; the byte cap is looked at once per chunk, and for few rows if a caller set it."""
     tuples = cursor.fetchmany(CHUNK)
     if len(tuples) < CHUNK:
@@ -661,87 +659,3 @@ def _locate(connection: Connection, request: Locate) -> Rows:
         located: list[tuple[int, str]] = connection.execute(text, (request.object_id,) * len(group)).fetchall()
         found.extend((group[position].entity, object_id) for position, object_id in located)
     return Rows(("entity", "object_id"), (None, None), found)
-
-
-class _Inexact(Exception):  # nothing is wrong: the groups are asked for once more
-    """A sum or a mean passed the floats, perhaps only on the way."""
-
-
-def _group(connection: Connection, request: Scan, group: Grouping) -> Rows:
-    """Grouped in SQLite; what it cannot sum is summed in Python, by aggregates of ours."""
-    try:
-        if statements.is_whole_group_query(request, group):
-            return _whole_groups(connection, request, group)
-        return _finished_groups(connection, request, group, exact_sums=False)
-    except _Inexact:
-        pass
-    except sqlite3.OperationalError as error:
-        if "integer overflow" not in str(error):
-            raise
-    return _finished_groups(connection, request, group, exact_sums=True)
-
-
-def _whole_groups(connection: Connection, request: Scan, group: Grouping) -> Rows:
-    """The groups that are asked for, in order, from one statement."""
-    text, values = statements.whole_group_sql(request, group, most_rows(request))
-    tuples = _fetched(connection.execute(text, values), request.limits)
-    check_bytes(tuples, request.limits)  # even few rows: one value_counts may be large
-    if _beyond_floats(tuples, group):
-        raise _Inexact
-    return Rows(*_group_shape(request, group), tuples)
-
-
-def _finished_groups(connection: Connection, request: Scan, group: Grouping, *, exact_sums: bool) -> Rows:
-    """All groups from SQLite; condition, order and limit in Python."""
-    text, values = statements.group_sql(request, group, exact_sums=exact_sums)
-    cursor = connection.execute(text, values)
-    make = row_maker(*_group_shape(request, group))
-
-    def made() -> Iterator[dict[str, Any]]:
-        while chunk := cursor.fetchmany(CHUNK):
-            if not exact_sums and _beyond_floats(chunk, group):
-                raise _Inexact
-            yield from make(chunk)
-
-    with closing(cursor):  # which may not be at its end, and would go on showing this thread the past
-        return finish_groups(request, group, made())
-
-
-def _group_shape(request: Scan, group: Grouping) -> tuple[tuple[str, ...], tuple[Code | None, ...]]:
-    names = (*group.keys, *(alias for alias, _, _ in group.aggregates))
-    keys = [decoder(request.layout.by_name[key].field.dtype) for key in group.keys]
-    return names, (*keys, *(_aggregate_decoder(aggregate) for _, aggregate, _ in group.aggregates))
-
-
-def _beyond_floats(tuples: Sequence[tuple[Any, ...]], group: Grouping) -> bool:
-    """Whether one of the sums or means of floats is an infinity."""
-    first = len(group.keys)
-    floats = [
-        position
-        for position, (_, aggregate, _) in enumerate(group.aggregates, first)
-        if statements.is_float_sum(aggregate)
-    ]
-    return any(row[position] in (math.inf, -math.inf) for row in tuples for position in floats)
-
-
-def _aggregate_decoder(aggregate: Aggregate) -> Code | None:
-    field = aggregate.field
-    if field is None or aggregate.op in {"count", "avg", "median", "percentile"}:
-        return None
-    code = decoder(field.dtype)
-    if aggregate.op == "value_counts":
-        return _counts_decoder(code)
-    if aggregate.op == "sum":
-        return _whole_sum if field.dtype.kind == "integer" else checked_sum
-    return code
-
-
-def _counts_decoder(code: Code | None) -> Code:
-    import json
-
-    return lambda text: [[value if code is None else code(value), count] for value, count in json.loads(text)]
-
-
-def _whole_sum(value: int | str) -> int:
-    """A sum of whole numbers; as text where it came from Python because it passed 64 bits on the way."""
-    return checked_sum(int(value))

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 import heavenbase as hb
 from heaven_core.backend import BackendConfig, Change
 from heaven_core.errors import ConfigError, TransactionError, UniqueViolation
-from heaven_inmem.engine import EqualityIndex, MemoryBackend, SuffixList
+from heaven_inmem.engine import MemoryBackend
+from heaven_inmem.indexes import EqualityIndex, SuffixList, TrigramSets
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -257,3 +258,18 @@ def test_ids_are_scanned_in_order_in_batches(full: hb.HeavenBase) -> None:
 def test_the_engine_takes_no_options() -> None:
     with pytest.raises(ConfigError, match="backend 'main' of type inmem takes no option 'path'"):
         MemoryBackend(BackendConfig("main", "inmem", {"path": "x"}, None, "demo"))
+
+
+def test_runs_of_three_characters_lead_to_the_rows_that_may_hold_a_text() -> None:
+    runs = TrigramSets()
+    for text, object_id in (("abcd", "a"), ("xbcdx", "b"), ("ab", "c"), ("bcxabc", "d")):
+        runs.add(text, object_id)
+
+    assert runs.find(["bcd"]) == ["a", "b"]
+    assert runs.find(["abc", "bc"]) == ["a", "d"]
+    assert runs.find(["zzz"]) == []
+    assert runs.find(["ab", ""]) is None
+
+    runs.remove("abcd", "a")
+    assert runs.find(["bcd"]) == ["b"]
+    assert runs.find(["abc"]) == ["d"]
