@@ -74,7 +74,7 @@ def _iso(value: Any) -> str:
 
 
 def to_arrow(frame: ResultFrame) -> Any:
-    """The frame as an Arrow table."""
+    """The frame as an Arrow table; a ranked answer has its rank as the last column."""
     pa = _pyarrow()
     arrays: list[Any] = []
     for name in frame.columns:
@@ -83,22 +83,34 @@ def to_arrow(frame: ResultFrame) -> Any:
         if _is_json(dtype):
             values = [None if value is None else _json_text(value) for value in values]
         arrays.append(pa.array(values, type=arrow_type(dtype)))
-    return pa.table(arrays, names=list(frame.columns))
+    names = list(frame.columns)
+    if frame.rank is not None:
+        arrays.append(pa.array(frame.scores, type=pa.float64()))
+        names.append(frame.rank)
+    return pa.table(arrays, names=names)
 
 
 def write_parquet(frame: ResultFrame, stream: BinaryIO) -> None:
-    """Write the frame as a Parquet file; a ranked answer has its rank as the last column."""
-    pa, parquet = _pyarrow(), _module("pyarrow.parquet", "Parquet files need pyarrow; pip install 'heaven-core[arrow]'")
-    table = to_arrow(frame)
-    if frame.rank is not None:
-        table = table.append_column(frame.rank, pa.array(frame.scores, type=pa.float64()))
-    parquet.write_table(table, stream)
+    """Write the frame as a Parquet file."""
+    parquet = _module("pyarrow.parquet", "Parquet files need pyarrow; pip install 'heaven-core[arrow]'")
+    parquet.write_table(to_arrow(frame), stream)
 
 
 def to_pandas(frame: ResultFrame) -> Any:
     """The frame as a pandas frame."""
-    _module("pandas", "this needs pandas; pip install pandas")
-    return to_arrow(frame).to_pandas()
+    pandas = _module("pandas", "this needs pandas; pip install pandas")
+    pa = _pyarrow()
+    nullable = {pa.int64(): pandas.Int64Dtype(), pa.bool_(): pandas.BooleanDtype()}
+    table = to_arrow(frame)
+    lacking = {field.name for field, column in zip(table.schema, table.columns, strict=True) if column.null_count}
+    whole = table.to_pandas(types_mapper=nullable.get)
+    # Without nulls numpy's own types hold every value; with them they would make floats of whole numbers.
+    plain = {
+        field.name: "int64" if field.type == pa.int64() else "bool"
+        for field in table.schema
+        if field.type in nullable and field.name not in lacking
+    }
+    return whole.astype(plain)
 
 
 def to_polars(frame: ResultFrame) -> Any:

@@ -229,7 +229,11 @@ class Transaction(Protocol):
 
     @property
     def lsn(self) -> int:
-        """The number of this write: the first use takes the writers' lock and the next number."""
+        """The number of this write: the first use takes the writers' lock and the next number.
+
+        Raises:
+            TransactionConflict: something was read in this transaction, and somebody has committed since.
+        """
         ...
 
     @property

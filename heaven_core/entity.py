@@ -134,7 +134,12 @@ class Field(Generic[T]):
             return instance.__dict__[self.name]
         except KeyError:
             default = type(instance).schema().by_name[self.name].default
-            return None if default is MISSING else copied(default)
+            if default is MISSING:
+                return None
+            value = copied(default)
+            if isinstance(value, (list, dict)):  # the caller may change it, and means the row
+                instance.__dict__[self.name] = value
+            return value
 
     def __set__(self, instance: Entity, value: T | None) -> None:
         instance.__dict__[self.name] = value

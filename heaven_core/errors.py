@@ -37,6 +37,7 @@ can catch them without knowing this module::
     │   ├── WorkspaceConflict                open already, with another configuration
     │   ├── WorkspaceClosed
     │   └── TransactionError
+    │       └── TransactionConflict          what it has read was changed before it wrote
     └── StorageError (OSError)               an engine said no
         ├── NotADatabase
         ├── FormatTooNew
@@ -260,6 +261,18 @@ class WorkspaceClosed(WorkspaceError):
 
 class TransactionError(WorkspaceError):
     """A transaction was used outside its rules."""
+
+
+class TransactionConflict(TransactionError):
+    """Somebody committed between what a transaction has read and its first write; begin it again."""
+
+
+def read_before(name: str) -> TransactionConflict:
+    """The error of a backend's transaction that has read what was changed since."""
+    return TransactionConflict(
+        f"backend {name!r}: another write was committed since this transaction began to read; "
+        "begin it again, or open it with transaction(exclusive=True)"
+    )
 
 
 class StorageError(HeavenError, OSError):

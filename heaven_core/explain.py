@@ -5,11 +5,15 @@ Not here: how the steps come about (`heaven_core.plan`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from heaven_core.frame import ResultFrame
     from heaven_core.query import Query
+
+
+MOST_CHARS = 300
+"""How much of a condition an explanation prints; all of it is in `query`."""
 
 
 class Source(Protocol):
@@ -60,6 +64,8 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [f"query on {self.entity}"]
+        if _has_choice(self.query.get("filter")):  # of a plain conjunction the steps say all
+            lines.append(f"  where {_cut(repr(self.query['filter']))}")
         for number, step in enumerate(self.steps, 1):
             what = " ".join(str(step[key]) for key in ("field", "op") if step.get(key))
             where = f"{step['backend']}" + (f" ({step['backend_type']}" if "backend_type" in step else "")
@@ -79,3 +85,15 @@ class Explanation:
 
     def __repr__(self) -> str:
         return str(self)
+
+
+def _has_choice(condition: Any) -> bool:
+    """Whether a condition says more than that several things hold at once."""
+    if isinstance(condition, dict):
+        spec = cast("dict[str, Any]", condition)
+        return not {"$or", "$not"}.isdisjoint(spec) or any(map(_has_choice, spec.get("$and", ())))
+    return False
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_CHARS else text[:MOST_CHARS] + "..."

@@ -33,6 +33,7 @@ from heaven_core.errors import (
     UniqueViolation,
     WorkspaceClosed,
     did_you_mean,
+    read_before,
 )
 from heaven_core.evaluate import Clock, answer, order_rows, row_test, scan, select
 from heaven_core.handlers import AllOf, QueryFragment, Where
@@ -129,6 +130,7 @@ class MemoryTransaction:
     def __init__(self, backend: MemoryBackend) -> None:
         self._backend = backend
         self._lsn = 0
+        self._read: int | None = None
         self.changes: dict[str, dict[str, Row | None]] = {}
         self.undo: list[Callable[[], None]] = []
         self._bumps = 0
@@ -144,8 +146,16 @@ class MemoryTransaction:
             raise TransactionError("this transaction has ended")
         if not self._lsn:
             self._backend.take_writer()
+            if self._read not in (None, self._backend.last_lsn):
+                self._backend.release_writer()
+                raise read_before(self._backend.name)
             self._lsn = self._backend.last_lsn + 1
         return self._lsn
+
+    def note_read(self) -> None:
+        """Remember as of which commit the transaction reads: what it then writes may depend on that."""
+        if self._read is None:
+            self._read = self._backend.last_lsn
 
     @property
     def epoch(self) -> int:
@@ -315,6 +325,8 @@ class MemoryBackend:
     # reads -----------------------------------------------------------------------------------------------------
 
     def run(self, request: Request, tx: MemoryTransaction | None = None) -> Rows:
+        if tx is not None:
+            tx.note_read()
         if isinstance(request, Locate):
             return self._located(request, tx)
         if isinstance(request, Fetch):
@@ -376,6 +388,8 @@ class MemoryBackend:
         return Rows(("entity", "object_id"), (None, None), found)
 
     def versions(self, layout: Layout, ids: Sequence[str], tx: MemoryTransaction | None = None) -> list[int | None]:
+        if tx is not None:
+            tx.note_read()
         table = self._table(layout)
         overlay = {} if tx is None else tx.changes.get(layout.entity, {})
         rows = [overlay[one] if one in overlay else table.rows.get(one) for one in ids]

@@ -43,6 +43,7 @@ from heaven_core.errors import (
     WorkspaceClosed,
     WorkspaceConflict,
     did_you_mean,
+    read_before,
 )
 from heaven_core.evaluate import check_bytes, check_rows, most_rows
 from heaven_core.paths import absolute
@@ -85,6 +86,7 @@ class SqliteTransaction:
         self._backend = backend
         self._connection = backend.take_connection()
         self._lsn = 0
+        self._read: int | None = None
         self._epoch = 0
         self.text_rules: str | None = None
         """The rules that the full-text indexes follow, once `lsn` is taken; None where there is no index."""
@@ -129,6 +131,8 @@ class SqliteTransaction:
             backend.check_place()
             self._lock_file()
             self._lsn, self._epoch, self.text_rules = self._state("lsn = lsn + 1")
+            if self._read not in (None, self._lsn - 1):
+                raise read_before(backend.name)
             if self.text_rules not in (None, MIXED_RULES) and self.text_rules != index_version():
                 self.note_text_rules(MIXED_RULES)
         except BaseException as error:
@@ -136,10 +140,17 @@ class SqliteTransaction:
             with suppress(sqlite3.Error), self._connection.lock:
                 if self._connection.in_transaction:
                     self._connection.execute("rollback")
+            self._lsn = 0
             backend.release_writer()
             if isinstance(error, sqlite3.Error):
                 raise backend.typed(error) from error
             raise
+
+    def note_read(self) -> None:
+        """Remember as of which commit the transaction reads: what it then writes may depend on that."""
+        if self._read is None and not self._lsn:
+            with self._backend.use(self) as connection, self._backend.typing():
+                self._read = self._present(connection.execute("select lsn from hb_state").fetchone())[0]
 
     def _lock_file(self) -> None:
         """`begin immediate`, asking often: SQLite's own pauses grow to 100 ms, and beside a busy process it starves."""
@@ -478,6 +489,8 @@ class SqliteBackend:
             return gone
 
     def run(self, request: Request, tx: SqliteTransaction | None = None) -> Rows:
+        if tx is not None:
+            tx.note_read()
         connection = self._reader() if tx is None else tx.connection
         try:
             with connection.lock:
@@ -529,6 +542,8 @@ class SqliteBackend:
             f'select "object_id", _v from {statements.entity_table(layout.entity)} '
             'where "object_id" in (select value from json_each(?))'
         )
+        if tx is not None:
+            tx.note_read()
         with self.use(tx) as connection, self.typing():
             known: dict[str, int] = dict(connection.execute(text, (canonical_json(list(ids)),)).fetchall())
         return [known.get(one) for one in ids]

@@ -502,3 +502,14 @@ def test_a_schema_cannot_bring_a_field_that_hides_a_method(name: str) -> None:
 
 def test_a_field_shows_its_type() -> None:
     assert repr(field(ShortText)) == "field(ShortText)"
+
+
+def test_what_is_done_to_a_default_of_an_instance_is_part_of_its_row() -> None:
+    class Basket(Entity):
+        things = field(Json).default([])
+
+    one, other = Basket(), Basket()
+    one.things.append("apple")
+
+    assert one.to_dict() == {"things": ["apple"]}
+    assert (other.things, Basket().to_dict()) == ([], {})

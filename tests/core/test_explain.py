@@ -38,6 +38,15 @@ def test_the_text_has_a_line_for_each_step(docs: hb.HeavenBase) -> None:
     assert not said.native
 
 
+def test_the_text_shows_how_the_parts_of_a_condition_are_joined(docs: hb.HeavenBase) -> None:
+    query = docs.query(Doc).where((Doc.n > 1) | ~(Doc.title == "a"))
+    long = docs.query(Doc).where(Doc.n.in_(list(range(1000))))
+
+    assert "where {'$or': [{'n': {'$gt': 1}}, {'$not': {'title': {'$eq': 'a'}}}]}" in str(query.explain())
+    assert "where" not in str(docs.query(Doc).explain())
+    assert max(map(len, str(long.explain()).splitlines())) < 400
+
+
 def test_analysing_adds_time_and_rows(docs: hb.HeavenBase) -> None:
     one = docs.query(Doc).where(Doc.n == 1).explain(analyze=True)
     several = docs.query(Doc).explain(analyze=True)

@@ -225,6 +225,35 @@ def test_a_pandas_frame_has_the_rows(frame: ResultFrame) -> None:
     assert list(table["day"].isna()) == [False, True]
 
 
+def test_a_pandas_frame_keeps_whole_numbers_and_booleans_beside_nulls(ws: hb.HeavenBase) -> None:
+    class Count(hb.Entity):
+        n = hb.field(hb.Integer)
+        ok = hb.field(hb.Boolean)
+        all_there = hb.field(hb.Integer)
+
+    ws.register(Count)
+    ws.upsert_many(Count, [{"n": 2**60 + 1, "ok": True, "all_there": 1}, {"all_there": 2}])
+
+    table = ws.query(Count).order_by("all_there").execute().to_pandas()
+
+    assert (table["n"][0], table["ok"][0]) == (2**60 + 1, True)
+    assert [str(table[name].dtype) for name in ("n", "ok", "all_there")] == ["Int64", "boolean", "int64"]
+    assert list(table["n"].isna()) == [False, True]
+
+
+def test_tables_of_a_ranked_answer_have_its_rank(ws: hb.HeavenBase) -> None:
+    class Place(hb.Entity):
+        at = hb.field(hb.Vector(2))
+
+    ws.register(Place)
+    ws.upsert_many(Place, [{"at": [1, 0]}, {"at": [0, 1]}])
+    found = ws.query(Place).near("at", [1, 0]).execute()
+
+    for table in (found.to_arrow().to_pydict(), found.to_pandas().to_dict("list"), found.to_polars().to_dict()):
+        assert list(table["_distance"]) == found.scores
+    assert "_distance" not in found.rows()[0]
+
+
 def test_a_polars_frame_has_the_rows(frame: ResultFrame) -> None:
     table = frame.to_polars()
 

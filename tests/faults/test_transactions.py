@@ -564,3 +564,58 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[hb.HeavenBas
     folder = tmp_path_factory.mktemp("pair")
     with opened("inmem", folder, "pair") as memory, opened("sqlite", folder, "pair") as file:
         yield [memory, file]
+
+
+# -- what was read before the first write --------------------------------------------------------------------------
+
+
+def test_an_update_that_follows_from_an_old_read_is_refused(ws: hb.HeavenBase) -> None:
+    ws.upsert(Doc, {"object_id": "a", "n": 1})
+
+    with pytest.raises(hb.errors.TransactionConflict, match="begin it again"), ws.transaction() as tx:  # noqa: PT012  # the refused write ends it
+        seen = tx.get("a", Doc)
+        assert seen is not None
+        in_thread(lambda: ws.set("a", {"n": 10}))
+        tx.set("a", {"n": seen["n"] + 1})
+
+    assert ws.get("a", Doc)["n"] == 10  # type: ignore[index]
+    ws.set("a", {"n": 11})  # and the next writer has its turn
+
+
+def test_counting_up_in_many_threads_loses_nothing_when_refused_blocks_begin_again(ws: hb.HeavenBase) -> None:
+    ws.upsert(Doc, {"object_id": "a", "n": 0})
+
+    def count_up() -> None:
+        for _ in range(10):
+            while True:
+                with suppress(hb.errors.TransactionConflict), ws.transaction() as tx:
+                    row = tx.get("a", Doc)
+                    assert row is not None
+                    tx.set("a", {"n": row["n"] + 1}, Doc)
+                    break
+
+    threads = [threading.Thread(target=count_up) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert ws.get("a", Doc)["n"] == 40  # type: ignore[index]
+
+
+def test_a_commit_before_the_first_read_and_one_after_the_first_write_are_no_conflict(ws: hb.HeavenBase) -> None:
+    with ws.transaction() as tx:
+        in_thread(lambda: ws.upsert(Doc, {"object_id": "a", "n": 1}))
+        assert tx.get("a", Doc) is not None
+        tx.set("a", {"n": 2}, Doc)
+        assert tx.get("a", Doc)["n"] == 2  # type: ignore[index]
+        tx.set("a", {"n": 3}, Doc)
+
+    assert ws.get("a", Doc)["n"] == 3  # type: ignore[index]
+
+
+def test_a_transaction_that_only_reads_has_no_conflict(ws: hb.HeavenBase) -> None:
+    with ws.transaction() as tx:
+        assert tx.count(Doc) == 0
+        in_thread(lambda: ws.upsert(Doc, {"object_id": "a"}))
+        assert tx.count(Doc) == 1
