@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from heaven_core.frame import ResultFrame
     from heaven_core.hooks import Changed
     from heaven_core.query import Query
+    from heaven_core.schema import FieldSchema
 
 _KEY = Identifier()
 _run: Any = None
@@ -350,13 +351,30 @@ class Access(ABC):
 
 
 def _check_complete(cls: Any, stored: StoredEntity) -> None:
-    """Refuse whole rows by an older class: they would empty the fields that it does not know."""
+    """Refuse whole rows by a class that would make other ones than what is registered.
+
+    It would empty the fields that it does not know, or fill others in its own way.
+    """
+    if cls.schema() == stored.schema:
+        return
     lacking = [name for name in stored.schema.names if name not in cls.schema().by_name]
     if lacking:
         raise SchemaConflict(
             f"class {cls.__name__} is older than the registered entity {stored.schema.id!r}: it lacks "
             f"{', '.join(lacking)}, which a whole row by it would empty; use the newer class, or ws.set"
         )
+    known = stored.schema.by_name
+    other = [one.name for one in cls.schema().fields if _filling(one) != _filling(known[one.name])]
+    if other:
+        raise SchemaConflict(
+            f"class {cls.__name__} has another default or compute than the registered entity {stored.schema.id!r} for "
+            f"{', '.join(other)}; call ws.register({cls.__name__}) if the class is the newer one, else use that one"
+        )
+
+
+def _filling(field: FieldSchema) -> tuple[Any, Any]:
+    """What makes a value where a row gives none."""
+    return field.default, field.compute
 
 
 def _dicts(rows: Any) -> list[dict[str, Any]]:

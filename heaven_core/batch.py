@@ -183,10 +183,15 @@ def frozen_columns(schema: EntitySchema, columns: Columns) -> Mapping[str, Seque
 def _computed(field: FieldSchema, columns: Columns, count: int) -> list[Any]:
     assert field.compute is not None
     function = field.compute.resolved(field.entity, field.name)
-    inputs = [columns[name] for name in field.compute.inputs]
+    inputs = [_kept(columns[name]) for name in field.compute.inputs]
     if not inputs:
         return [_call(field, function, (), position) for position in range(count)]
     return [_call(field, function, values, position) for position, values in enumerate(zip(*inputs, strict=True))]
+
+
+def _kept(column: Sequence[Any]) -> Sequence[Any]:
+    """The column for a function that may change what it is given: the row stays as it is."""
+    return [copied(value) if isinstance(value, (list, dict)) else value for value in column]
 
 
 def _call(field: FieldSchema, function: Callable[..., Any], values: Sequence[Any], position: int) -> Any:

@@ -20,7 +20,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from heaven_core.errors import ConfigError, did_you_mean, shown
+from heaven_core.errors import ConfigError, a_kind, did_you_mean, shown
 from heaven_core.narrow import is_list
 from heaven_core.paths import absolute, user_folder
 
@@ -104,6 +104,8 @@ def known(key: str) -> str:
     Raises:
         ConfigError: there is no such key.
     """
+    if not isinstance(key, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ConfigError(f"a setting is named by a text such as 'query.deadline', not by {a_kind(key)}")
     name = key.removeprefix("heavenbase.")
     if name not in KEYS:
         raise ConfigError(f"there is no setting {key!r:.80}; {did_you_mean(name, KEYS)}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from heaven_core.backend import Rows
 from heaven_core.codecs import DAMAGE, damaged, row_maker
-from heaven_core.errors import HeavenError, QueryError, UnknownField, did_you_mean, shown
+from heaven_core.errors import HeavenError, QueryError, UnknownField, a_kind, did_you_mean, shown
 from heaven_core.types import LogicalType
 
 if TYPE_CHECKING:
@@ -131,6 +131,9 @@ class ResultFrame:
 
         if not self._searched:
             raise QueryError("there is nothing to highlight: the query has no search")
+        for word in (before, after):
+            if not isinstance(word, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+                raise QueryError(f"highlights are marked by texts, not by {a_kind(word)}")
         if width is not None and (type(width) is not int or width < 1):
             raise QueryError(f"highlights takes a width of at least 1, a whole number, or None, not {shown(width)}")
         texts = self.column(field)

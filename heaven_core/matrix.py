@@ -210,7 +210,9 @@ class Matrix:
         if metric == "cosine":
             return 1.0 - products * self._factors(rows), share
         error = share * length * norms + _TINY
-        return (-products, error) if metric == "dot" else (norms**2 - 2 * products + length**2, 2 * error)
+        if metric == "dot":
+            return -products, error
+        return norms**2 - products - products + length**2, 2 * error  # twice a product may be too large for 32 bits
 
     def _norms(self, rows: Any) -> Any:
         norms = self._store.norms[: self.count]

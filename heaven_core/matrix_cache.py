@@ -14,8 +14,6 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from heaven_core import config
-
 if TYPE_CHECKING:
     from heaven_core.matrix import Matrix, Packed
 
@@ -91,9 +89,10 @@ class _Kept:
 
 
 class MatrixCache:
-    """The matrices of one open engine. Any thread may call it."""
+    """The matrices of one open engine, within `budget_bytes`. Any thread may call it."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget_bytes: int) -> None:
+        self._budget = budget_bytes
         self._kept: dict[Name, _Kept] = {}
         self._guard = threading.Lock()
         """Held for moments only: around everything but the reading of vectors."""
@@ -150,12 +149,11 @@ class MatrixCache:
 
     def _has_room(self, wanted: _Kept, size_bytes: int) -> bool:
         """Whether the budget has room, after giving up what was not used for longest."""
-        budget: int = config.get("vector.memory_budget")
-        if size_bytes > budget:
+        if size_bytes > self._budget:
             return False
         with self._guard:
             for name in [name for name, one in self._kept.items() if one is not wanted]:
-                if _size(self._kept.values()) + size_bytes <= budget:
+                if _size(self._kept.values()) + size_bytes <= self._budget:
                     break
                 del self._kept[name]
         return True

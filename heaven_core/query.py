@@ -39,7 +39,7 @@ from heaven_core.expr import (
 from heaven_core.frame import RANK_COLUMNS
 from heaven_core.narrow import is_list, is_mapping
 from heaven_core.schema import EntitySchema, FieldSchema
-from heaven_core.types import Float, Integer, LogicalType, Refused
+from heaven_core.types import INT_MAX, Float, Integer, LogicalType, Refused
 
 if TYPE_CHECKING:
     from heaven_core.explain import Explanation, Source
@@ -275,7 +275,8 @@ class Query:
                     raise QueryError(f"the bound 'cancel' takes a heavenbase.Cancellation or None, not {a_kind(value)}")
                 continue
             kinds = (int, float) if key == "deadline" else int
-            if value is not None and (isinstance(value, bool) or not isinstance(value, kinds) or not value > 0):
+            fits = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value <= INT_MAX
+            if value is not None and not fits:
                 number = "number" if key == "deadline" else "whole number"
                 raise QueryError(f"the bound {key!r} takes a positive {number} or None")
         new = self._copy()
@@ -418,7 +419,9 @@ def _filter(query: Query, value: Any) -> Query:
 def _aggregate(query: Query, value: Any) -> Query:
     if not is_mapping(value):
         raise QueryError("'aggregate' takes a mapping from names to aggregates")
-    return query.aggregate(**{str(key): one for key, one in value.items()})
+    if not all(isinstance(key, str) for key in value):
+        raise QueryError("'aggregate' takes a mapping whose keys, the names of the results, are texts")
+    return query.aggregate(**value)
 
 
 _PARTS: dict[str, Callable[[Query, Any], Query]] = {

@@ -19,7 +19,7 @@ _FIXED = ("index", "unique", "stores")
 class SchemaDiff:
     """What differs: added, changed and removed fields, and why a change is no addition."""
 
-    __slots__ = ("added", "changed", "conflicts", "created", "entity", "removed")
+    __slots__ = ("added", "changed", "conflicts", "created", "entity", "outdated", "removed")
 
     def __init__(self, entity: str, *, created: bool = False) -> None:
         self.entity, self.created = entity, created
@@ -27,6 +27,8 @@ class SchemaDiff:
         self.changed: list[str] = []
         self.removed: list[str] = []
         self.conflicts: list[str] = []
+        self.outdated = False
+        """Whether what is registered only adds to the class."""
 
     @property
     def empty(self) -> bool:
@@ -40,15 +42,13 @@ class SchemaDiff:
             SchemaConflict: the message says what.
         """
         if self.conflicts or self.removed:
-            way = (
-                "give the class another identifier and copy the rows"
-                if self.conflicts
-                else f"declare {', '.join(self.removed)} in the class too, as its newer version does"
-            )
-            raise SchemaConflict(
-                f"entity {self.entity!r} is registered otherwise: {self}; only additions apply by themselves, so {way}",
-                diff=self,
-            )
+            if self.removed and not self.conflicts:
+                way = f"declare {', '.join(self.removed)} in the class too, as its newer version does"
+            elif self.outdated:
+                way = "what is registered is newer than the class, so take the newer class"
+            else:
+                way = "only additions apply by themselves, so give the class another identifier and copy the rows"
+            raise SchemaConflict(f"entity {self.entity!r} is registered otherwise: {self}; {way}", diff=self)
 
     def to_dict(self) -> dict[str, Any]:
         """The difference as JSON data."""
@@ -66,6 +66,12 @@ class SchemaDiff:
 
 def compare(before: EntitySchema, after: EntitySchema) -> SchemaDiff:
     """What `after` changes about `before`."""
+    diff = _compared(before, after)
+    diff.outdated = bool(diff.removed or diff.conflicts) and is_older(after, before)
+    return diff
+
+
+def _compared(before: EntitySchema, after: EntitySchema) -> SchemaDiff:
     diff = SchemaDiff(after.id)
     diff.removed = [name for name in before.by_name if name not in after.by_name]
     for field in after.fields:
@@ -86,9 +92,9 @@ def compare(before: EntitySchema, after: EntitySchema) -> SchemaDiff:
 
 
 def is_older(schema: EntitySchema, stored: EntitySchema) -> bool:
-    """Whether `stored` is `schema` with more fields: an older class may read such an entity."""
-    diff = compare(schema, stored)
-    return bool(diff.added) and not (diff.changed or diff.removed or diff.conflicts)
+    """Whether `stored` is `schema` with additions: an older class may read such an entity."""
+    diff = _compared(schema, stored)
+    return not (diff.empty or diff.removed or diff.conflicts)
 
 
 def _compare_field(diff: SchemaDiff, old: FieldSchema, new: FieldSchema) -> None:

@@ -455,7 +455,7 @@ class Duration(LogicalType[timedelta]):
     def _parsed(text: str) -> timedelta:
         import re
 
-        form = r"(-)?P(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})(?:\.(\d{1,6}))?S)?)?"
+        form = r"(-)?P(?:(\d{1,18})D)?(?:T(?:(\d{1,18})H)?(?:(\d{1,18})M)?(?:(\d{1,18})(?:\.(\d{1,6}))?S)?)?"
         found = re.fullmatch(form, text, re.ASCII)
         if found is None or not any(found.groups()[1:]):
             raise Refused("is no ISO 8601 duration of days, hours, minutes and seconds", value=text)

@@ -37,6 +37,7 @@ from heaven_core.errors import (
 )
 from heaven_core.evaluate import Clock, answer, order_rows, row_test, scan, select
 from heaven_core.handlers import AllOf, QueryFragment, Where
+from heaven_core.narrow import is_dict, is_list
 from heaven_core.schema import FieldSchema
 from heaven_core.types import canonical_json, copied
 from heaven_inmem.indexes import EqualityIndex, SuffixList, TrigramSets
@@ -433,8 +434,16 @@ class MemoryBackend:
 
 
 def _kept(field: FieldSchema, column: Sequence[Any]) -> Sequence[Any]:
-    """The column without objects that the caller may go on changing."""
-    return [copied(value) for value in column] if field.dtype.kind in {"array", "json", "vector"} else column
+    """The column without objects that the caller may go on changing; the keys of JSON in order, as everywhere."""
+    if field.dtype.kind == "json":
+        return [_in_order(value) for value in column]
+    return [copied(value) for value in column] if field.dtype.kind in {"array", "vector"} else column
+
+
+def _in_order(value: Any) -> Any:
+    if is_dict(value):
+        return {key: _in_order(value[key]) for key in sorted(value)}
+    return list(map(_in_order, value)) if is_list(value) else value
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from heaven_core import config as config_module
 from heaven_core.backend import (
     BackendConfig,
     Batch,
@@ -266,6 +267,7 @@ class SqliteBackend:
         self.name, self.type = config.name, "sqlite"
         self.path = _path(config)
         self._workspace = config.workspace
+        self._budget: int = config_module.get("vector.memory_budget")
         self._matrices: list[MatrixCache] = []
         self._pool = Pool(self.path, self.connect, self._gone)
         self.take_connection, self.give_back = self._pool.take, self._pool.give_back
@@ -282,7 +284,7 @@ class SqliteBackend:
         from heaven_core.matrix_cache import MatrixCache
 
         if not self._matrices:
-            self._matrices.append(MatrixCache())  # two threads at once may put two: the first one counts
+            self._matrices.append(MatrixCache(self._budget))  # two threads at once may put two: the first one counts
         return self._matrices[0]
 
     # connections -----------------------------------------------------------------------------------------------

@@ -110,6 +110,24 @@ def test_a_computed_value_is_checked_like_any_other(ws: hb.HeavenBase) -> None:
         ws.upsert(Loud, {"title": "a"})
 
 
+def test_a_function_that_changes_its_input_does_not_change_the_row(ws: hb.HeavenBase) -> None:
+    def longer(tags: list[str]) -> int:
+        tags.append("more")
+        return len(tags)
+
+    class Tagged(hb.Entity):
+        tags = hb.field(hb.Array[hb.ShortText])
+        count = hb.field(hb.Integer).compute(longer, inputs=["tags"])
+
+    ws.register(Tagged)
+    one = ws.upsert(Tagged, {"tags": ["a"]})
+    ws.set(one, {"name": "x"})
+
+    row = ws.get(one, Tagged)
+    assert row is not None
+    assert (row["tags"], row["count"]) == (["a"], 2)
+
+
 def test_a_function_may_have_no_inputs_or_read_the_id(ws: hb.HeavenBase) -> None:
     class Made(hb.Entity):
         three = hb.field(hb.Integer).compute(lambda: 3, inputs=[])

@@ -211,6 +211,12 @@ def test_whoever_is_asked_for_a_workspace_in_memory_says_whether_it_is_open() ->
     assert (before, during, after) == (False, True, False)
 
 
+@pytest.mark.parametrize("call", [lambda: config.get(None), lambda: config.set(5, 1), lambda: config.unset(b"x")])  # type: ignore[arg-type]
+def test_a_setting_is_named_by_a_text(call: Any) -> None:
+    with pytest.raises(ConfigError, match="named by a text"):
+        call()
+
+
 def test_the_bounds_of_queries_are_settings(open_workspace: Any) -> None:
     class Doc(hb.Entity):
         n = hb.field(hb.Integer)

@@ -126,6 +126,8 @@ def test_highlights_of_nothing_are_refused(ws: Any, search: bool, field: str, wi
         query.execute().highlights(field, width=width)
     with pytest.raises(UnknownField, match="did you mean 'title'"):
         ws.query(Paper).search("logs").execute().highlights("titel")
+    with pytest.raises(QueryError, match="marked by texts, not by a NoneType"):
+        ws.query(Paper).search("logs").execute().highlights("title", before=None)
 
 
 def test_a_weight_says_how_much_a_field_counts(ws: Any) -> None:

@@ -169,6 +169,16 @@ def test_products_that_overflow_in_32_bits_do_not_hide_the_nearest(metric: str) 
     assert found[0][0] == min(range(4), key=lambda one: _distance(metric, vectors[one], query))
 
 
+@pytest.mark.parametrize("metric", METRICS)
+def test_long_vectors_do_not_hide_a_nearer_one(metric: str) -> None:
+    vectors = [*([2e19, 0.0, 1e18],) * 3, [1e19, 0.0, 1.0], [3e38, 1e38, 0.0]]
+    query = [1e19, 0.0, 1.0]
+
+    found = matrix_of(vectors).nearest(query, 1, metric)
+
+    assert found[0][0] == min(range(5), key=lambda one: _distance(metric, vectors[one], query))
+
+
 def test_a_zero_query_has_no_cosine() -> None:
     with pytest.raises(
         InvalidValue, match=r"doc\.place: a list of 2 is a zero vector, which has no cosine; use l2 or dot"

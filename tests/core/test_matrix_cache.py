@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
-from heaven_core import config
 from heaven_core.matrix import Matrix, Packed
 from heaven_core.matrix_cache import MatrixCache, Name
 
@@ -52,7 +51,7 @@ def keys(matrix: Matrix | None) -> list[int]:
 
 
 def test_vectors_are_read_once_for_a_version(shelf: Shelf) -> None:
-    cache = MatrixCache()
+    cache = MatrixCache(10**9)
 
     first = cache.get(PLACE, 3, shelf)
 
@@ -62,7 +61,7 @@ def test_vectors_are_read_once_for_a_version(shelf: Shelf) -> None:
 
 
 def test_noted_changes_are_read_when_somebody_asks(shelf: Shelf) -> None:
-    cache = MatrixCache()
+    cache = MatrixCache(10**9)
     cache.get(PLACE, 3, shelf)
     cache.note("doc", 3, 4, [[1], [30]])
     cache.note("other", 1, 9, [[5]])
@@ -76,7 +75,7 @@ def test_noted_changes_are_read_when_somebody_asks(shelf: Shelf) -> None:
 
 
 def test_a_reader_between_two_commits_gets_what_it_reads(shelf: Shelf) -> None:
-    cache = MatrixCache()
+    cache = MatrixCache(10**9)
     cache.get(PLACE, 3, shelf)
     cache.note("doc", 3, 4, [[1]])
     cache.note("doc", 4, 5, [[2]])
@@ -90,7 +89,7 @@ def test_a_reader_between_two_commits_gets_what_it_reads(shelf: Shelf) -> None:
 
 
 def test_a_reader_of_the_past_gets_no_matrix(shelf: Shelf) -> None:
-    cache = MatrixCache()
+    cache = MatrixCache(10**9)
     cache.get(PLACE, 3, shelf)
 
     assert cache.get(PLACE, 2, shelf) is None
@@ -99,7 +98,7 @@ def test_a_reader_of_the_past_gets_no_matrix(shelf: Shelf) -> None:
 
 
 def test_a_commit_that_nobody_noted_makes_the_matrix_anew(shelf: Shelf) -> None:
-    cache = MatrixCache()
+    cache = MatrixCache(10**9)
     cache.get(PLACE, 3, shelf)
     cache.note("doc", 4, 5, [[1]])  # another process made version 4
 
@@ -109,7 +108,7 @@ def test_a_commit_that_nobody_noted_makes_the_matrix_anew(shelf: Shelf) -> None:
 
 
 def test_many_changes_make_the_matrix_anew(shelf: Shelf) -> None:
-    cache = MatrixCache()
+    cache = MatrixCache(10**9)
     cache.get(PLACE, 3, shelf)
     cache.note("doc", 3, 4, [range(6)])
 
@@ -119,7 +118,7 @@ def test_many_changes_make_the_matrix_anew(shelf: Shelf) -> None:
 
 
 def test_what_a_failed_commit_noted_is_forgotten(shelf: Shelf) -> None:
-    cache = MatrixCache()
+    cache = MatrixCache(10**9)
     cache.get(PLACE, 3, shelf)
     cache.note("doc", 3, 4, [[1]])
     cache.forget("doc")
@@ -129,7 +128,7 @@ def test_what_a_failed_commit_noted_is_forgotten(shelf: Shelf) -> None:
 
 
 def test_commits_that_nobody_asks_about_do_not_pile_up(shelf: Shelf) -> None:
-    cache = MatrixCache()
+    cache = MatrixCache(10**9)
     cache.get(PLACE, 0, shelf)
     for version in range(5000):
         cache.note("doc", version, version + 1, [[1]])
@@ -139,22 +138,19 @@ def test_commits_that_nobody_asks_about_do_not_pile_up(shelf: Shelf) -> None:
 
 
 def test_a_matrix_beyond_the_budget_is_not_read(shelf: Shelf) -> None:
-    cache = MatrixCache()
-    with config.override(vector__memory_budget=100):
-        assert cache.get(PLACE, 3, shelf) is None
+    assert MatrixCache(100).get(PLACE, 3, shelf) is None
     assert shelf.whole == 0
-    assert cache.get(PLACE, 3, shelf) is not None
+    assert MatrixCache(1000).get(PLACE, 3, shelf) is not None
 
 
 def test_the_one_that_was_not_used_for_longest_makes_room(shelf: Shelf) -> None:
-    cache = MatrixCache()
-    with config.override(vector__memory_budget=2 * 20 * 28):
-        for name in "aab":
-            cache.get(Name(name, "place", 2), 1, shelf)
-        cache.get(Name("a", "place", 2), 1, shelf)
-        cache.get(Name("c", "place", 2), 1, shelf)
-        whole = shelf.whole
-        cache.get(Name("a", "place", 2), 1, shelf)
+    cache = MatrixCache(2 * 20 * 28)
+    for name in "aab":
+        cache.get(Name(name, "place", 2), 1, shelf)
+    cache.get(Name("a", "place", 2), 1, shelf)
+    cache.get(Name("c", "place", 2), 1, shelf)
+    whole = shelf.whole
+    cache.get(Name("a", "place", 2), 1, shelf)
 
     assert whole == 3
     assert shelf.whole == 3
@@ -166,7 +162,7 @@ def test_a_failed_reading_leaves_nothing_half_done(shelf: Shelf) -> None:
             yield from super().everything()
             raise OSError
 
-    cache = MatrixCache()
+    cache = MatrixCache(10**9)
     with pytest.raises(OSError):  # noqa: PT011  # its own
         cache.get(PLACE, 3, Torn(shelf.rows))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -203,6 +204,17 @@ def test_limits_are_kept_apart_from_the_question() -> None:
     assert built.limits_ == Limits(1.5, None, DEFAULT_LIMITS.max_bytes)
     assert built.to_dict() == {}
     assert built != query()
+
+
+@pytest.mark.parametrize("bound", [0, -1, math.inf, math.nan, 10**400, True, "1"])
+def test_a_bound_is_a_positive_number_that_a_clock_can_count(bound: Any) -> None:
+    with pytest.raises(QueryError, match="'deadline' takes a positive number"):
+        query().limits(deadline=bound)
+
+
+def test_the_names_of_aggregates_in_a_spec_are_texts() -> None:
+    with pytest.raises(QueryError, match="are texts"):
+        from_json(query(), {"aggregate": {1: "count", "1": {"$max": {"field": "n"}}}})
 
 
 def test_having_names_keys_and_aggregates() -> None:

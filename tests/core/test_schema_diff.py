@@ -9,7 +9,7 @@ import pytest
 
 from heaven_core.errors import SchemaConflict
 from heaven_core.schema import EntitySchema
-from heaven_core.schema_diff import SchemaDiff, compare
+from heaven_core.schema_diff import SchemaDiff, compare, is_older
 
 pytestmark = pytest.mark.unit
 
@@ -108,3 +108,21 @@ def test_a_difference_is_json_data() -> None:
 
 def test_a_new_entity_says_that_it_was_created() -> None:
     assert str(SchemaDiff("doc", created=True)) == "created"
+
+
+@pytest.mark.parametrize(("before", "after", "said"), ADDITIONS)
+def test_what_has_additions_may_be_read_by_the_older_class(
+    before: EntitySchema, after: EntitySchema, said: str
+) -> None:
+    assert is_older(before, after)
+    assert not is_older(after, after)
+
+
+def test_registering_an_older_class_is_told_apart_from_a_change() -> None:
+    newer = _schema(_n(type={"type": "short-text", "max_chars": 300}), {"name": "more", "type": "integer"})
+    older = _schema(_n(type="short-text"))
+
+    with pytest.raises(SchemaConflict, match="take the newer class"):
+        compare(newer, older).check_additive()
+    with pytest.raises(SchemaConflict, match="another identifier"):
+        compare(newer, _schema(_n(type="integer"))).check_additive()

@@ -117,6 +117,8 @@ ACCEPTED: list[tuple[LogicalType[Any], Any, Any]] = [
     (Duration(), Span(seconds=90), timedelta(seconds=90)),
     (Duration(), pd.Timedelta(seconds=90), timedelta(seconds=90)),
     (Duration(), "PT90S", timedelta(seconds=90)),
+    (Duration(), "PT9999999999S", timedelta(seconds=9999999999)),
+    (Duration(), "PT2562047788H", timedelta(hours=2562047788)),
     (Duration(), "P1DT2H3M4.5S", timedelta(days=1, hours=2, minutes=3, seconds=4, milliseconds=500)),
     (Duration(), "-PT0.000001S", -timedelta(microseconds=1)),
     (Duration(), timedelta(microseconds=INT_MAX), timedelta(microseconds=INT_MAX)),

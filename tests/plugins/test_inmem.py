@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -273,3 +274,16 @@ def test_runs_of_three_characters_lead_to_the_rows_that_may_hold_a_text() -> Non
     runs.remove("abcd", "a")
     assert runs.find(["bcd"]) == ["b"]
     assert runs.find(["abc"]) == ["d"]
+
+
+def test_the_keys_of_json_come_back_in_order_as_from_every_engine() -> None:
+    class Bag(hb.Entity):
+        things = hb.field(hb.Json)
+
+    with hb.HeavenBase("bags", preset="debug") as ws:
+        ws.register(Bag)
+        one = ws.upsert(Bag, {"things": {"b": [{"y": 1, "x": 2}], "a": 2}})
+        row = ws.get(one, Bag)
+
+    assert row is not None
+    assert json.dumps(row["things"]) == '{"a": 2, "b": [{"x": 2, "y": 1}]}'
