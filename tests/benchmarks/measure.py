@@ -55,6 +55,9 @@ class Figure(NamedTuple):
         return {**self._asdict(), "spread": list(self.spread), "met": self.met}
 
 
+LONG_S = 0.3
+"""A run that takes longer is a sample by itself."""
+
 Run = Callable[[], Any]
 Prepare = Callable[[], Run]
 
@@ -116,13 +119,20 @@ class Pairs:
 def compare(ours: Run, theirs: Run, *, pairs: int, seconds: float) -> tuple[Pairs, int]:
     """Pairs of two actions that can be repeated as often as one likes, and the repeats in each sample.
 
-    Many short samples: what disturbs the machine then disturbs both sides of most pairs alike.
+    Many short samples: what disturbs the machine then disturbs both sides of most pairs alike. Where one run takes
+    long, a few pairs of single runs.
     """
     ours()  # statements, plans and pages are warm on both sides
     theirs()
+    if timed(theirs).wall > LONG_S:
+        return _pairs(ours, theirs, max(5, pairs // 8), 1), 1
     repeat = max(2, repeats(ours, seconds), repeats(theirs, seconds))
+    return _pairs(ours, theirs, pairs, repeat), repeat
+
+
+def _pairs(ours: Run, theirs: Run, pairs: int, repeat: int) -> Pairs:
     gc.collect()
     taken = Pairs()
     for _ in range(pairs):
         taken.add(lambda: ours, lambda: theirs, repeat)
-    return taken, repeat
+    return taken
