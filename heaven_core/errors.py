@@ -191,7 +191,9 @@ class InvalidValue(HeavenError, ValueError):
         """The error for one value of one row, with a message that names all four."""
         place = ".".join(part for part in (entity, field) if part) or "value"
         where = f"{place}, row {row}" if row is not None else place
-        return cls(f"{where}: {shown(value)} {reason}", entity=entity, field=field, row=row, value=value, reason=reason)
+        what = shown(value)
+        said = reason.replace(f"is {what};", "is of the wrong kind;", 1)  # where only its kind is shown
+        return cls(f"{where}: {what} {said}", entity=entity, field=field, row=row, value=value, reason=reason)
 
 
 class InvalidType(InvalidValue, TypeError):

@@ -212,7 +212,7 @@ def _tell(kind: str, message: str, *, as_json: bool, name: str = "") -> None:
 def _words(error: click.ClickException) -> str:
     """The message on one line: click lists what can be chosen on a line each."""
     text = error.format_message()
-    return text.replace("\n\t", " ") if isinstance(error, click.MissingParameter) else text
+    return f"{text.rstrip('.')}.".replace("\n\t", " ") if isinstance(error, click.MissingParameter) else text
 
 
 def _help_hint(error: click.ClickException) -> str:

@@ -90,7 +90,7 @@ def test_without_a_shell_the_choice_is_named_on_one_readable_line(invoke: Callab
     result = invoke("completion")
 
     assert (result.exit_code, result.stdout) == (2, "")
-    assert "Choose from: bash, fish, zsh" in result.stderr
+    assert "Choose from: bash, fish, zsh. Try 'hb completion --help'." in result.stderr
     assert "\\n" not in result.stderr
 
 

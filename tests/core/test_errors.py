@@ -144,9 +144,9 @@ def test_whatever_is_shown_is_short_and_printable(value: Any) -> None:
 
 def test_a_file_or_a_path_that_is_given_for_a_value_is_shown_by_its_kind_and_not_its_place(tmp_path: Path) -> None:
     with (tmp_path / "secret-place").open("wb") as stream:
-        error = InvalidValue.at("doc", "cover", 0, stream, "is no value")
+        error = InvalidType.at("doc", "cover", 0, stream, "is a BufferedWriter; takes bytes")
 
-    assert str(error) == "doc.cover, row 0: a BufferedWriter is no value"
+    assert str(error) == "doc.cover, row 0: a BufferedWriter is of the wrong kind; takes bytes"
     assert shown(tmp_path) == "a PosixPath"
 
 
