@@ -105,26 +105,66 @@ def derived_rows(schema: EntitySchema, derive: Derive, view: View, hints: Hints)
 
 def resolve_derive(schema: EntitySchema, cls: Any) -> Callable[[View, Hints], Iterable[Mapping[str, Any]]]:
     """The function behind a derived entity; one that cannot be imported raises when the entity is read."""
-    given: Any = cls.__dict__.get("__derived__") if cls is not None else None
-    if given is not None and not isinstance(given, str):
+    given = _declared(cls)
+    if given is not None:
         return given
-    reference = schema.derived or ""
 
     def late(view: View, hints: Hints) -> Iterable[Mapping[str, Any]]:
-        from heaven_core.entity import derivations
-        from heaven_core.plugin import resolve
-
-        try:
-            function: Any = resolve(reference)
-        except ImportError as error:
-            raise NotResolved(
-                f"entity {schema.id!r} is derived by {reference!r}, which cannot be imported here"
-            ) from error
-        if reference not in derivations:  # importing it has made its class, if it is a derivation at all
-            raise NotResolved(
-                f"entity {schema.id!r} is derived by {reference!r}, which no class here declares; "
-                "import the module of its class"
-            )
-        return function(view, hints)
+        return _imported(schema)(view, hints)
 
     return late
+
+
+def why_not_derived(schema: EntitySchema, cls: Any, *, imports: bool = True) -> str:
+    """Why a derived entity cannot be read in this process, and what to do; empty if it can, or is none.
+
+    Without `imports` only what can be said without importing anything.
+    """
+    if schema.derived is None or _declared(cls) is not None:
+        return ""
+    if imports:
+        try:
+            _imported(schema)
+        except NotResolved as error:
+            return error.message
+        return ""
+    return _not_importable(schema) if _is_of_a_script(schema.derived) else ""
+
+
+def _declared(cls: Any) -> Any:
+    """The function that a class of this process declares, if it declares the function itself."""
+    given: Any = cls.__dict__.get("__derived__") if cls is not None else None
+    return None if isinstance(given, str) else given
+
+
+def _imported(schema: EntitySchema) -> Any:
+    """The function behind a derived entity, by its name.
+
+    Raises:
+        NotResolved: it cannot be imported, or nobody here declares it to be a derivation.
+    """
+    from heaven_core.entity import derivations
+    from heaven_core.plugin import resolve
+
+    reference = schema.derived or ""
+    try:
+        function: Any = resolve(reference)
+    except ImportError as error:
+        raise NotResolved(_not_importable(schema)) from error
+    if reference not in derivations:  # importing it has made its class, if it is a derivation at all
+        raise NotResolved(
+            f"entity {schema.id!r} is derived by {reference!r}, which no class here declares; "
+            "import the module of its class"
+        )
+    return function
+
+
+def _not_importable(schema: EntitySchema) -> str:
+    what = f"entity {schema.id!r} is derived by {schema.derived!r}, which cannot be imported here"
+    if _is_of_a_script(schema.derived or ""):
+        return f"{what}: it is a script's own; ask there, or move its class and function to a module and register it"
+    return f"{what}; install or import what brings it"
+
+
+def _is_of_a_script(reference: str) -> bool:
+    return reference.startswith("__main__:") or "<" in reference

@@ -483,7 +483,7 @@ def _checked_hooks(
     try:
         check_hooks(declared.load_plugin())
     except Exception as error:  # noqa: BLE001  # the implementation is foreign code
-        return PluginFailure(ref, "hook", _cause(error), _other_version(ref))
+        return PluginFailure(ref, "hook", _cause(error), _hooks_hint(ref, error))
     return declared
 
 
@@ -503,8 +503,22 @@ def _checked_engine(ref: PluginRef, plugin: StoragePlugin) -> Outcome:
 
 def _unresolved(ref: PluginRef, error: PluginLoadError) -> PluginFailure:
     stage = cast("Stage", getattr(error, "stage", "import"))
-    hint = f"{ref.dist} is damaged or incomplete: pip install --force-reinstall {ref.dist}"
-    return PluginFailure(ref, stage, _cause(error), hint)
+    return PluginFailure(ref, stage, _cause(error), _damaged(ref))
+
+
+def _damaged(ref: PluginRef) -> str:
+    return f"{ref.dist} is damaged or incomplete: pip install --force-reinstall {ref.dist}"
+
+
+def _hooks_hint(ref: PluginRef, error: Exception) -> str:
+    """What to do about hooks: another version helps where they want other names of ours, but not against mistakes."""
+    if not isinstance(error, PluginLoadError):
+        return _other_version(ref)
+    cause = _cause(error)
+    if not isinstance(cause, ImportError):
+        return f"{error.message}; that is a mistake in {ref.dist}: correct it, or tell its authors"
+    is_ours = (cause.name or "").partition(".")[0] in {"heaven_core", "heavenbase"}
+    return _other_version(ref) if is_ours else _damaged(ref)
 
 
 def _wrong_type(ref: PluginRef, why: str) -> PluginFailure:

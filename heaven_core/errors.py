@@ -55,7 +55,9 @@ Not here: the decision when to raise; each module raises its own.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from io import IOBase
+from os import PathLike
+from typing import Any, cast
 
 
 def did_you_mean(word: object, known: Iterable[str]) -> str:
@@ -68,7 +70,7 @@ def did_you_mean(word: object, known: Iterable[str]) -> str:
         return f"did you mean {near[0]!r}?"
     if not names:
         return "there are none"
-    listed = ", ".join(name if name.isprintable() else ascii(name)[1:-1] for name in names[:30])
+    listed = ", ".join(map(printable, names[:30]))
     return f"known: {listed}" + (", ..." if len(names) > 30 else "")
 
 
@@ -78,22 +80,28 @@ def a_kind(value: object) -> str:
     return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
 
 
+def printable(text: str) -> str:
+    """`text` with escapes for what would not be seen or would drive a terminal: controls, bidi marks, surrogates."""
+    return text if text.isprintable() else "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
 def shown(value: object, limit: int = 60) -> str:
-    """`value` as a message shows it: its repr, cut, and safe to print on any terminal."""
+    """`value` as a message shows it: its repr, cut, on one line and safe to print; letters of any script stay."""
     if isinstance(value, (list, tuple, dict, set, frozenset)):
         return f"{a_kind(value)} of {len(value)}"  # pyright: ignore[reportUnknownArgumentType]
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >> 128:
         return f"an int of {value.bit_length()} bits"
     if isinstance(value, (str, bytes)) and len(value) > limit:
-        value = value[:limit]
-        text = ascii(value) + "..."
+        text = f"{value[:limit]!r}..."
     else:
-        text = ascii(value) if isinstance(value, (str, bytes, int, float, bool, type(None))) else _described(value)
-    text = text.encode("ascii", "backslashreplace").decode()
+        text = repr(value) if isinstance(value, (str, bytes, int, float, bool, type(None))) else _described(value)
+    text = printable(text)
     return text if len(text) <= limit + 20 else text[:limit] + "..."
 
 
 def _described(value: object) -> str:
+    if isinstance(value, (IOBase, PathLike)):  # their repr is a place on this machine
+        return a_kind(cast("object", value))
     try:
         return " ".join(repr(value).split())  # a table's is many lines
     except Exception:  # noqa: BLE001  # an object of somebody else that cannot describe itself
@@ -184,7 +192,9 @@ class InvalidValue(HeavenError, ValueError):
         """The error for one value of one row, with a message that names all four."""
         place = ".".join(part for part in (entity, field) if part) or "value"
         where = f"{place}, row {row}" if row is not None else place
-        return cls(f"{where}: {shown(value)} {reason}", entity=entity, field=field, row=row, value=value, reason=reason)
+        what = shown(value)
+        said = reason.replace(f"is {what};", "is of the wrong kind;", 1)  # where only its kind is shown
+        return cls(f"{where}: {what} {said}", entity=entity, field=field, row=row, value=value, reason=reason)
 
 
 class InvalidType(InvalidValue, TypeError):

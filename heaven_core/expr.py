@@ -621,4 +621,10 @@ def field_of(schema: EntitySchema, given: Any) -> FieldSchema:
         return schema.field(given.field.name)
     if isinstance(given, str):
         return schema.field(given)
+    if isinstance(given, JsonRef):
+        where = f"{given.field.entity}.{given.field.name}"
+        raise QueryError(
+            f"a path inside the Json field {where} stands in conditions only, and cannot be grouped, ordered, "
+            "aggregated or selected by; give what lies there a field of its own, which can be a computed one"
+        )
     raise QueryError(f"name a field or pass a reference such as Doc.title, not {a_kind(given)}")

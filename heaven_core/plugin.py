@@ -23,7 +23,7 @@ from typing import cast
 
 from attrs import field, frozen
 
-from heaven_core.errors import EngineNotInstalled, InvalidType, InvalidValue, PluginLoadError, shown
+from heaven_core.errors import EngineNotInstalled, InvalidType, InvalidValue, PluginLoadError, printable, shown
 from heaven_core.names import check_identifier
 
 API = 1
@@ -60,7 +60,7 @@ def describe(error: BaseException) -> str:
 
     text = _text(error).strip().partition("\n")[0]
     text = re.sub(r"(?<![\w:/.])(?:[A-Za-z]:)?[/\\](?:[^\s'\"()/\\]+[/\\])+", "", text)
-    text = "".join(char if " " <= char <= "~" else ascii(char)[1:-1] for char in text)
+    text = printable(text)
     text = text if len(text) <= 200 else text[:200] + "..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

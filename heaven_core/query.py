@@ -163,7 +163,7 @@ class Query:
         """
         weights = tuple(_weight(name, one) for name, one in fields.items()) if is_mapping(fields) else ()
         chosen = _search_fields(self.schema, list(fields) if is_mapping(fields) else fields)
-        text = _argument((chosen or text_fields(self.schema))[0], None, query, "search")
+        text = _search_text(self.schema, query)
         new = self._copy()
         new.search_ = SearchSpec(text, chosen, weights)
         return new
@@ -176,9 +176,19 @@ class Query:
         return new
 
     def order_by(self, *keys: Any, desc: bool = False) -> Query:
-        """Sort by fields (or names of aggregates): `"year"`, `"-year"`, `Doc.year.desc()`; nulls last."""
+        """Sort by fields (or names of aggregates): `"year"`, `"-year"`, `Doc.year.desc()`; nulls last.
+
+        Raises:
+            UnknownField: there is no such field. In a grouped query an aggregate of that name may
+                still be to come, so it is looked for when the query is asked.
+            QueryError: the field has no order.
+        """
         new = self._copy()
         new.order = (*self.order, *(self._ordering(key, desc) for key in _flat(keys)))
+        is_grouped = bool(self.group or self.aggregates)
+        for one in new.order[len(self.order) :]:
+            if not is_grouped or one.name in self.schema.by_name:
+                _check_order(self.schema, one.name, self.schema.names)
         return new
 
     def _ordering(self, key: Any, desc: bool) -> OrderBy:
@@ -251,9 +261,22 @@ class Query:
         return aggregate(key.removeprefix("$"), field, body.get("p"))
 
     def having(self, condition: Expr | Mapping[str, Any]) -> Query:
-        """Only groups that satisfy the condition, a filter on group keys and aggregates' names."""
-        new = self._copy()
-        part = as_expr(groups_schema(self), condition)
+        """Only groups that satisfy the condition, a filter on group keys and aggregates' names.
+
+        Raises:
+            UnknownField: the grouped answer has no such column.
+        """
+        new, columns = self._copy(), groups_schema(self)
+        try:
+            part = as_expr(columns, condition)
+        except UnknownField as error:
+            name, known = vars(error).get("field"), (*self.group, *(alias for alias, _ in self.aggregates))
+            raise UnknownField(
+                f"having compares the columns of the grouped answer, and {shown(name)} is none of them; "
+                f"{did_you_mean(name, known)}",
+                entity=self.schema.id,
+                field=name,
+            ) from None
         kept = [one for one in (self.having_, part) if one is not None]
         new.having_ = all_of(kept) if kept else None
         return new
@@ -403,12 +426,19 @@ def from_json(query: Query, spec: Any) -> Query:
     check_nesting(spec)
     for key in spec:
         if key not in KEYS:
-            raise UnknownKey(f"{str(key)!r:.80} is no key of a query; {did_you_mean(key, KEYS)}")
+            raise UnknownKey(f"{shown(key)} is no key of a query; {_rather(query.schema, key)}")
     given: dict[str, Any] = {key: value for key, value in spec.items() if value is not None}
     for key, apply in _PARTS.items():
         if key in given:
             query = apply(query, given[key])
     return query
+
+
+def _rather(schema: EntitySchema, key: Any) -> str:
+    """What could be meant by a key of a spec that is none."""
+    if isinstance(key, str) and key in schema.by_name:
+        return f"conditions on fields stand in 'filter': {{'filter': {{{key!r}: ...}}}}"
+    return did_you_mean(key, KEYS)
 
 
 def _filter(query: Query, value: Any) -> Query:
@@ -474,11 +504,28 @@ def _flat(given: Sequence[Any]) -> Sequence[Any]:
     return given
 
 
-def _argument(field: FieldSchema, dtype: LogicalType[Any] | None, value: Any, what: str) -> Any:
+def _search_text(schema: EntitySchema, value: Any) -> str:
+    """The text to search for, which is of no field: what is wrong with it is said of `search`."""
     from heaven_core.types import check_text
 
     try:
-        return check_text(value) if dtype is None else dtype.check_argument(value)
+        return check_text(value)
+    except Refused as refused:
+        kind, given = (InvalidType, a_kind(value)) if refused.wrong_type else (InvalidValue, shown(value))
+        why = "" if refused.wrong_type else f", which {refused.reason}"
+        raise kind(
+            f"search takes a text such as 'wild garden', not {given}{why}",
+            entity=schema.id,
+            field=None,
+            row=None,
+            value=value,
+            reason=refused.reason,
+        ) from None
+
+
+def _argument(field: FieldSchema, dtype: LogicalType[Any], value: Any, what: str) -> Any:
+    try:
+        return dtype.check_argument(value)
     except Refused as refused:
         kind = InvalidType if refused.wrong_type else InvalidValue
         raise kind.at(field.entity, field.name, None, value, f"({what}) {refused.about(value)}") from None
@@ -562,18 +609,20 @@ def check_parts(query: Query) -> None:
     grouped = bool(query.group or query.aggregates)
     if grouped and (query.near_ or query.search_ or query.selected):
         raise QueryError("a grouped query has no near, search or select; filter the rows, and name keys and aggregates")
-    known = [*query.group, *(alias for alias, _ in query.aggregates)] if grouped else query.schema.names
+    columns = [*query.group, *(alias for alias, _ in query.aggregates)]
     for one in query.order:
-        if one.name not in known:
-            raise UnknownField(
-                f"cannot order by {one.name!r:.80}: {_NO_GROUP if grouped else 'no such field'}; "
-                f"{did_you_mean(one.name, known)}",
-                entity=query.schema.id,
-                field=one.name,
-            )
-        if one.name in query.schema.by_name and "scalar" not in query.schema.by_name[one.name].dtype.traits:
-            raise QueryError(
-                f"{query.schema.id}.{one.name} is {query.schema.by_name[one.name].dtype!r}, which has no order"
-            )
+        _check_order(query.schema, one.name, columns if grouped else query.schema.names, grouped=grouped)
         if any(alias == one.name and aggregate.op == "value_counts" for alias, aggregate in query.aggregates):
             raise QueryError(f"cannot order by {one.name!r}: value_counts gives lists, which have no order")
+
+
+def _check_order(schema: EntitySchema, name: str, known: Sequence[str], *, grouped: bool = False) -> None:
+    """Refuse to order by what is none of the `known` columns, or has no order."""
+    field = schema.by_name.get(name)
+    if field is not None and "scalar" not in field.dtype.traits:
+        raise QueryError(f"{schema.id}.{name} is {field.dtype!r}, which has no order")
+    if name not in known:
+        where = _NO_GROUP if grouped else "no such field (aggregates are named before the order)"
+        raise UnknownField(
+            f"cannot order by {shown(name)}: {where}; {did_you_mean(name, known)}", entity=schema.id, field=name
+        )

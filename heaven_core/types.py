@@ -244,9 +244,12 @@ class Categorical(_Text):
     identifier, aliases, desc = "categorical", ("Categorical",), "one of a fixed set of texts"
     traits = frozenset({"scalar", "equal", "order", "text"})
 
-    def __init__(self, values: Sequence[str] = ()) -> None:
+    def __init__(self, values: Sequence[str] | None = None) -> None:
+        is_bare, values = values is None, () if values is None else values  # the class alone stands for all of its kind
         if not is_list(values) or any(type(value) is not str for value in values):
             raise SchemaError("Categorical takes a list of texts")
+        if not values and not is_bare:
+            raise SchemaError('Categorical takes at least one text, such as Categorical(["red", "green"])')
         if len(set(values)) != len(values):
             raise SchemaError("Categorical takes each value once")
         super().__init__()
@@ -257,7 +260,7 @@ class Categorical(_Text):
         self._known = frozenset(self.values)
 
     def params(self) -> dict[str, Any]:
-        return {"values": list(self.values)}
+        return {"values": list(self.values)} if self.values else {}
 
     def check(self, value: Any) -> str:
         text = check_text(value, self.max_chars)

@@ -94,8 +94,11 @@ class HeavenBase(Access):
 
         Raises:
             WorkspaceConflict: other handles are open.
+            TransactionError: a transaction or a write of this thread is going on.
         """
-        drop(self.core())
+        core = self.core()
+        self._own_thread(core, "drop the workspace after it")
+        drop(core)
         self._finalizer.detach()
         self._core = None
 

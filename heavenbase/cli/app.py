@@ -172,7 +172,7 @@ def exit_code(call: Callable[[], Any], *, as_json: bool) -> int:
     except (click.Abort, EOFError, KeyboardInterrupt):
         return INTERRUPTED
     except click.ClickException as error:
-        return _complain(error, f"{error.format_message()}{_help_hint(error)}", as_json=as_json)
+        return _complain(error, f"{_words(error)}{_help_hint(error)}", as_json=as_json)
     except HeavenError as error:
         return _complain(error, error.message, as_json=as_json)
     except OSError as error:
@@ -207,6 +207,12 @@ def _tell(kind: str, message: str, *, as_json: bool, name: str = "") -> None:
         click.echo(json_text(body, ascii_only=True), err=True)
     else:
         click.echo(f"hb: {line}" if kind == "error" else f"hb: {kind}: {line}", err=True)
+
+
+def _words(error: click.ClickException) -> str:
+    """The message on one line: click lists what can be chosen on a line each."""
+    text = error.format_message()
+    return f"{text.rstrip('.')}.".replace("\n\t", " ") if isinstance(error, click.MissingParameter) else text
 
 
 def _help_hint(error: click.ClickException) -> str:

@@ -6,6 +6,7 @@ the files (`heaven_core.config_edit`).
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,21 @@ def get(key: str, as_json: bool) -> None:
         write(escaped(value_text(value)) if on_terminal() else value_text(value))
 
 
+class SetCommand(click.Command):
+    """A command that takes a negative number for a value and not for an option, so that the value is checked."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.ignore_unknown_options = any(_NEGATIVE.match(word) for word in args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise click.UsageError(
+                f"{error.format_message()} Put a value that begins with '-' after '--'.", ctx
+            ) from None
+
+
+_NEGATIVE = re.compile(r"-[.\d]")
+
 _SET_EXAMPLES = """\b
 Examples:
   hb config set query.max_rows 5000
@@ -88,7 +104,7 @@ Examples:
 """
 
 
-@config.command("set", epilog=_SET_EXAMPLES, short_help="Set a setting in a file.")
+@config.command("set", cls=SetCommand, epilog=_SET_EXAMPLES, short_help="Set a setting in a file.")
 @_key
 @click.argument("value")
 @_project
@@ -98,7 +114,8 @@ def set_(key: str, value: str, project: bool, user: bool, as_json: bool) -> None
     """Set KEY to VALUE in a file, whose comments and order stay.
 
     A list is written with commas between the names. With --project the file is the
-    nearest heavenbase.toml at or above the current folder, or a new one in it.
+    nearest heavenbase.toml at or above the current folder, or a new one in it. Words that
+    begin with - are options, but for numbers and for what comes after --.
     """
     from heaven_core import config as settings
     from heaven_core.config_edit import save

@@ -144,7 +144,7 @@ def examined(
 def _examined(workspace: HeavenBase, *, repair: bool) -> tuple[list[Check], dict[str, Any]]:
     health = workspace.health()
     report = workspace.repair() if repair else workspace.check()
-    checks = [*_healthy(health), *stored(workspace.id, report, repaired=repair)]
+    checks = [*_healthy(health), *stored(workspace.id, report, repaired=repair), *_derived(workspace)]
     return checks, {"id": workspace.id, "health": health.to_dict(), "check": report.to_dict()}
 
 
@@ -160,6 +160,17 @@ def _healthy(health: Health) -> Iterator[Check]:
             yield Check("extension", name, "ok", "active in this workspace")
         else:
             yield Check("extension", name, "broken", f"{failure['stage']}: {failure['error']}", failure["hint"])
+
+
+def _derived(workspace: HeavenBase) -> Iterator[Check]:
+    """The derived entities that cannot be read from here, though nothing that is stored is at fault."""
+    from heaven_core.derive import why_not_derived
+    from heaven_core.report import Check
+
+    for one in workspace.core().usable_stored()[0]:
+        if why := why_not_derived(one.schema, one.cls):
+            problem, _, advice = why.partition("; ")
+            yield Check("derived", one.schema.id, "warning", problem, advice)
 
 
 def stored(workspace: str, report: Report, *, repaired: bool) -> Iterator[Check]:

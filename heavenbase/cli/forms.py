@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from heaven_core.errors import shown
 from heavenbase.cli.output import cell_text, escaped, json_text, on_terminal, write
 
 FORMS = ("table", "json", "jsonl", "csv", "parquet")
@@ -22,6 +23,7 @@ ENDINGS = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".tsv": "table",
+    ".txt": "table",
 }
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes a cell for a formula by."""
@@ -35,8 +37,29 @@ def chosen_form(form: str | None, *, as_json: bool, default: str) -> str:
 
 
 def form_of_file(name: str | None) -> str:
-    """The form that the ending of a file's name asks for; a table (lines with tabs) if it says nothing."""
-    return "table" if name is None else ENDINGS.get(Path(name).suffix.lower(), "table")
+    """The form that the ending of a file's name asks for; a table (lines with tabs) for stdout, a device or a pipe.
+
+    Raises:
+        UsageError: the ending says nothing.
+    """
+    if name is None or _is_special(Path(name)):
+        return "table"
+    ending = Path(name).suffix
+    if ending.lower() in ENDINGS:
+        return ENDINGS[ending.lower()]
+    what = f"the ending {shown(ending)} is none that" if ending else "it has no ending by which"
+    raise click.UsageError(
+        f"--output {shown(name, 200)}: {what} hb knows a form by (known: {', '.join(ENDINGS)}); "
+        "change the name, or say the form with --format."
+    )
+
+
+def _is_special(path: Path) -> bool:
+    """Whether something is there that is no file, and has no ending because of that."""
+    try:
+        return path.exists() and not path.is_file()
+    except OSError:  # who writes to it will say what is wrong
+        return False
 
 
 def print_lines(rows: Sequence[Any]) -> None:

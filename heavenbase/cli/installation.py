@@ -27,8 +27,8 @@ LITTLE_BYTES, TOO_LITTLE_BYTES = 1 << 30, 50 << 20
 CLOCK_TOLERANCE_S = 5.0
 FIRST_YEAR, LAST_YEAR = 2025, 2100
 
-_NOT_TOLD = {"all", "test"}
-"""Extras that are made of the others, or for who works on HeavenBase itself."""
+FEATURES = frozenset({"arrow", "plot"})
+"""Extras of features that this version has. Those of its engines are named by their plugins; others wait for theirs."""
 
 _REQUIREMENT = re.compile(
     r"(?P<name>[A-Za-z0-9][\w.-]*)"
@@ -74,8 +74,19 @@ def requirements() -> Iterator[Check]:
     state = "broken" if wrong else "ok"
     detail = "; ".join(wrong) or f"{len(core)} libraries"
     yield Check("library", "required", state, detail, f"pip install --upgrade {OURS}" if wrong else "")
-    for extra in sorted({one.extra for one in declared if one.extra} - _NOT_TOLD):
+    for extra in sorted({one.extra for one in declared if one.extra} & _offered()):
         yield _extra(extra, [one for one in declared if one.extra == extra])
+
+
+def _offered() -> set[str]:
+    """The extras that are of use here: those of features, and those that a plugin of this distribution names."""
+    from heaven_core.discovery import INSTALLED, STORAGE
+    from heaven_core.plugin import StoragePlugin
+    from heavenbase.cli.plugins import silent_log
+
+    with silent_log():  # what is wrong with a plugin has a check of its own
+        found = [INSTALLED.load(ref) for ref in INSTALLED.refs(STORAGE) if ref.dist == OURS]
+    return {*FEATURES, *(one.extra for one in found if isinstance(one, StoragePlugin) and one.extra)}
 
 
 def _extra(extra: str, needed: Sequence[Requirement]) -> Check:

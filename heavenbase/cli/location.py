@@ -16,6 +16,7 @@ from heavenbase.cli.completing import folders
 from heavenbase.cli.given import read_json
 
 if TYPE_CHECKING:
+    from heaven_core.errors import WorkspaceError
     from heaven_core.workspace import HeavenBase
 
 Options = Mapping[str, Any]
@@ -100,9 +101,11 @@ def check_there(workspace: str, path: str | None, backends: Mapping[str, Options
     from heaven_core.registry import registries
     from heaven_core.workspace import PRESETS
 
+    check_identifier(workspace, "workspace id")
     if backends is None:
         backends = PRESETS[config.get("preset")]
-    check_identifier(workspace, "workspace id")
+        if not registries().backend(backends[PRIMARY]["type"]).persistent:
+            raise _looked_for_in_memory(workspace, path)
     main = backends.get(PRIMARY, {"type": "sqlite"})
     if not registries().backend(main["type"]).persistent:
         raise WorkspaceError(
@@ -121,11 +124,36 @@ def check_there(workspace: str, path: str | None, backends: Mapping[str, Options
                 )
 
 
+def _looked_for_in_memory(workspace: str, path: str | None) -> WorkspaceError:
+    """The error where a setting keeps every workspace in memory, which no other process can look into."""
+    from heaven_core import config
+    from heaven_core.errors import WorkspaceError
+    from heaven_core.placement import PRIMARY
+
+    preset, origin = config.setting("preset")
+    is_stored = _holds_data(Path(_folder(workspace, path, {}), f"{PRIMARY}.db"))
+    there = "a stored one of this id is there; ask it" if is_stored else "ask a stored one"
+    return WorkspaceError(
+        f"workspace {workspace!r} is looked for in memory, where no other process can ask it, because the setting "
+        f"'preset' is {preset!r} (from: {origin}); {there} with HEAVENBASE_PRESET=local before the command, or "
+        f"change the setting: {_ASIDE.get(origin, 'unset HEAVENBASE_PRESET')}"
+    )
+
+
+_ASIDE = {
+    "project file": "hb config set preset local --project",
+    "user file": "hb config set preset local",
+}
+"""How to change a setting where it comes from; else it is the environment."""
+
+
 def _check_main(workspace: str, path: str | None, main: Options) -> None:
     from heaven_core.errors import WorkspaceError, did_you_mean
-    from heaven_core.workspace import workspace_exists, workspace_ids
+    from heaven_core.placement import PRIMARY
+    from heaven_core.workspace import workspace_ids
 
-    if _holds_data(Path(main["database"])) if "database" in main else workspace_exists(workspace, path):
+    # Whatever the setting `preset` says: --backends may have named SQLite.
+    if _holds_data(Path(main.get("database", _folder(workspace, path, main) / f"{PRIMARY}.db"))):
         return
     if "database" in main:
         where = "the database that --backends names for 'main'; its path starts at the current folder"

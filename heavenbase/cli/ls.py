@@ -109,8 +109,11 @@ def entities(workspace: HeavenBase) -> list[dict[str, Any]]:
 
 
 def _row(workspace: HeavenBase, stored: StoredEntity, owner: str) -> dict[str, Any]:
+    from heaven_core.derive import why_not_derived
+
     schema = stored.schema
     is_derived = stored.derive is not None
+    why_not = why_not_derived(schema, stored.cls, imports=False)
     return {
         "entity": schema.id,
         "rows": None if is_derived else workspace.count(schema.id),
@@ -118,7 +121,7 @@ def _row(workspace: HeavenBase, stored: StoredEntity, owner: str) -> dict[str, A
         "owner": owner,
         "derived": is_derived,
         "placement": {} if is_derived else placed_by(stored.placement),
-        "error": None,
+        "error": why_not or None,
     }
 
 

@@ -46,7 +46,10 @@ Examples:
     help="How rows are written; else as the ending of --output says, else as a table.",
 )
 @click.option(
-    "--output", metavar="FILE", type=click.Path(), help="Write to this file, whole or not at all, instead of stdout."
+    "--output",
+    metavar="FILE",
+    type=click.Path(),
+    help="Write to this file, whole or not at all; - is stdout, which is the default.",
 )
 @click.option("--force", is_flag=True, help="Replace the file that --output names.")
 @click.option(
@@ -63,7 +66,9 @@ def query(form: str | None, output: str | None, force: bool, spreadsheet: bool, 
     _distance (smaller is nearer).
     """
     question = Question(**given)
-    form = chosen_form(form, as_json=as_json, default=form_of_file(output))
+    output = None if output == "-" else output
+    is_said = form is not None or as_json
+    form = chosen_form(form, as_json=as_json, default="table" if is_said else form_of_file(output))
     _check(form, output, force=force, spreadsheet=spreadsheet, counts=question.counts)
     with working(f"asking {question.workspace}"), question.opened() as asked:
         total = asked.count() if question.counts else None

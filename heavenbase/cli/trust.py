@@ -37,8 +37,9 @@ Examples:
 def trust(path: str, yes: bool, lists: bool, as_json: bool) -> int | None:
     """Let the heavenbase.toml at or above PATH set everything, as long as it stays as it is.
 
-    Shows what the file sets, and marks what it sets only if it is trusted. On a
-    terminal you are asked first.
+    Shows what the file sets, and marks what it sets only if it is trusted; then you are
+    asked. Where nobody can be asked, in a script or with --json, nothing is trusted
+    without --yes.
     """
     from heaven_core import config_edit
 
@@ -50,8 +51,8 @@ def trust(path: str, yes: bool, lists: bool, as_json: bool) -> int | None:
     if not as_json:
         plain = [{**row, "value": value_text(row["value"])} for row in rows]
         print_table(COLUMNS, records(COLUMNS, plain), is_prose=True)
-        if not yes and not _agreed(content):
-            return 1
+    if not yes and not _agreed(content, as_json=as_json):
+        return 1
     config_edit.trust(content)
     if as_json:
         print_json({"project": content.folder, "digest": content.digest, "settings": rows})
@@ -93,9 +94,12 @@ def _folder(path: str) -> str:
 def _project_content(path: str) -> Content:
     from heaven_core.config import PROJECT_FILE, project_file_from
     from heaven_core.config_files import read
-    from heaven_core.errors import ConfigError
+    from heaven_core.errors import ConfigError, shown
 
-    found = project_file_from(_folder(path))
+    folder = _folder(path)
+    if not Path(folder).exists():
+        raise ConfigError(f"there is no folder {shown(path, 200)}; give the project's folder, or its {PROJECT_FILE}")
+    found = project_file_from(folder)
     content = None if found is None else read(found)
     if content is None:
         raise ConfigError(f"there is no {PROJECT_FILE} there or above; make one: hb config set KEY VALUE --project")
@@ -115,11 +119,18 @@ def _reviewed(content: Content) -> list[dict[str, Any]]:
     ]
 
 
-def _agreed(content: Content) -> bool:
-    """Whether the person at the terminal agrees; whoever runs it from a script has agreed."""
+def _agreed(content: Content, *, as_json: bool) -> bool:
+    """Whether the person at the terminal agrees.
+
+    Raises:
+        ConfigError: there is nobody to ask.
+    """
+    from heaven_core.errors import ConfigError
+
     stream: Any = sys.stdin
-    if stream is None or not stream.isatty():
-        return True
+    if as_json or stream is None or not stream.isatty():
+        why = "--json asks nothing" if as_json else "there is no terminal to ask you at"
+        raise ConfigError(f"nothing was trusted: {why}; look at what the file sets, and if you agree, add --yes")
     return click.confirm(f"Trust {shown_path(content.path)} as long as it stays like this?", err=True)
 
 

@@ -52,7 +52,7 @@ from heaven_core.text import index_version
 from heaven_core.types import canonical_json
 from heaven_sqlite import statements, writing
 from heaven_sqlite.connection import Connection
-from heaven_sqlite.failures import misplaced, no_database, translated
+from heaven_sqlite.failures import check_no_folder, misplaced, no_database, translated
 from heaven_sqlite.functions import install
 from heaven_sqlite.pool import Pool, is_usable
 
@@ -332,6 +332,7 @@ class SqliteBackend:
             raise StorageReadOnly(
                 f"backend {self.name!r}: its folder cannot be created ({error.strerror}); choose another location"
             ) from error
+        check_no_folder(self.path, self.name)
         if self._is_scrap():
             raise no_database(self.name)
         if not is_usable(self.path):

@@ -5,6 +5,7 @@ SQL and values stay on the cause, which is the original exception.
 
 from __future__ import annotations
 
+import os.path
 import sqlite3
 
 from heaven_core.errors import (
@@ -36,6 +37,16 @@ _BY_CODE: dict[int, tuple[type[StorageError], str]] = {
 def no_database(name: str) -> NotADatabase:
     """The error for a file that was never SQLite's."""
     return NotADatabase(f"backend {name!r}: {_BY_CODE[sqlite3.SQLITE_NOTADB][1]}")
+
+
+def check_no_folder(path: str, name: str) -> None:
+    """Refuse a folder, of which SQLite only says that it cannot be opened.
+
+    Raises:
+        NotADatabase: that is what lies there.
+    """
+    if os.path.isdir(path):
+        raise NotADatabase(f"backend {name!r}: its 'database' is a folder; name a file in it, which may be new")
 
 
 def misplaced(name: str) -> StorageError:

@@ -86,6 +86,14 @@ def test_another_shell_is_refused(invoke: Callable[..., Result]) -> None:
     assert "'tcsh' is not one of 'bash', 'fish', 'zsh'" in result.stderr
 
 
+def test_without_a_shell_the_choice_is_named_on_one_readable_line(invoke: Callable[..., Result]) -> None:
+    result = invoke("completion")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "Choose from: bash, fish, zsh. Try 'hb completion --help'." in result.stderr
+    assert "\\n" not in result.stderr
+
+
 @needs_bash
 def test_bash_completes_commands_options_and_choices(complete: Callable[..., list[str]]) -> None:
     assert complete("hb", "pl") == ["plugins"]

@@ -167,7 +167,7 @@ def test_a_secret_is_shown_by_no_command(
 ) -> None:
     monkeypatch.setitem(config.KEYS, "audit.keys.signing", config.Key("text", "", "a key"))
     file.write_text('audit.keys.signing = "s3cret"\n')
-    commands = [["trust"], ["get", "audit.keys.signing"], ["show", "--origin"], ["show", "--json"]]
+    commands = [["trust", "--yes"], ["get", "audit.keys.signing"], ["show", "--origin"], ["show", "--json"]]
     commands.append(["set", "audit.keys.signing", "s3cret2"])
 
     printed = [invoke("config", *command).output for command in commands]
@@ -310,7 +310,7 @@ def switching(file: Path) -> Path:
 
 
 def test_trust_shows_what_it_allows(invoke: Callable[..., Result], switching: Path) -> None:
-    result = invoke("config", "trust", ".")
+    result = invoke("config", "trust", ".", "--yes")
 
     assert (result.exit_code, result.stderr) == (0, "")
     assert lines(result) == [
@@ -329,7 +329,7 @@ def test_a_project_is_named_by_its_folder_its_file_or_anything_beneath(
     (project / "deeper").mkdir()
     named = given.format(project=project)
 
-    told = json.loads(invoke("config", "trust", named, "--json").stdout)
+    told = json.loads(invoke("config", "trust", named, "--yes", "--json").stdout)
     listed = json.loads(invoke("config", "trust", "--list", "--json").stdout)
     taken = json.loads(invoke("config", "untrust", named.removesuffix("heavenbase.toml") or ".", "--json").stdout)
 
@@ -339,7 +339,7 @@ def test_a_project_is_named_by_its_folder_its_file_or_anything_beneath(
 
 
 def test_what_is_trusted_is_what_was_shown(invoke: Callable[..., Result], switching: Path) -> None:
-    invoke("config", "trust")
+    invoke("config", "trust", "--yes")
     switching.write_text('extensions.default = ["evil"]\n')
 
     result = invoke("config", "get", "extensions.default")
@@ -353,7 +353,7 @@ def test_of_a_file_that_is_not_read_everything_waits_for_trust(invoke: Callable[
     file.write_text("query.max_rows = 5\n")
     file.chmod(0o666)
 
-    rows = lines(invoke("config", "trust"))
+    rows = lines(invoke("config", "trust", "--yes"))
 
     assert rows[1:] == [["query.max_rows", "5", "if trusted"]]
     assert config.get("query.max_rows") == 5
@@ -365,7 +365,7 @@ def test_a_link_is_trusted_where_it_lies(invoke: Callable[..., Result], file: Pa
     (other / "heavenbase.toml").write_text('extensions.default = ["mine"]\n')
     file.symlink_to(other / "heavenbase.toml")
 
-    told = json.loads(invoke("config", "trust", "heavenbase.toml", "--json").stdout)
+    told = json.loads(invoke("config", "trust", "heavenbase.toml", "--json", "-y").stdout)
 
     assert told["project"] == str(file.parent)
     assert config.get("extensions.default") == ["mine"]
@@ -375,7 +375,7 @@ def test_a_link_is_trusted_where_it_lies(invoke: Callable[..., Result], file: Pa
 def test_trust_in_a_folder_that_is_gone_can_be_taken_back(
     invoke: Callable[..., Result], switching: Path, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    invoke("config", "trust")
+    invoke("config", "trust", "--yes")
     monkeypatch.chdir(project.parent)
     switching.unlink()
     project.rmdir()
@@ -412,6 +412,47 @@ def test_who_says_yes_is_not_asked(switching: Path, screen: Callable[..., Ran]) 
     assert screen("config", "untrust").out == "no longer trusted: heavenbase.toml\n"
 
 
+@pytest.mark.parametrize(
+    ("options", "why"), [([], "there is no terminal to ask you at"), (["--json"], "--json asks nothing")]
+)
+def test_nothing_is_trusted_where_nobody_can_be_asked_unless_yes_is_said(
+    options: list[str], why: str, invoke: Callable[..., Result], switching: Path
+) -> None:
+    result = invoke("config", "trust", *options)
+
+    assert result.exit_code == 2
+    assert f"nothing was trusted: {why}" in result.stderr
+    assert "add --yes" in result.stderr
+    assert config.get("extensions.default") == []
+    assert ("if trusted" in result.stdout) == (not options)  # what the file sets is shown all the same
+
+
+@pytest.mark.parametrize("given", ["gone", "gone/heavenbase.toml"])
+def test_a_project_folder_that_is_not_there_is_said_to_be_missing(given: str, invoke: Callable[..., Result]) -> None:
+    result = invoke("config", "trust", given, "--yes")
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"hb: there is no folder '{given}'")
+
+
+@pytest.mark.parametrize("given", [["-3"], ["-.5"], ["--", "-x"], ["--user", "--", "-3"]])
+def test_a_value_that_begins_with_a_minus_is_answered_by_the_check_of_values(
+    given: list[str], invoke: Callable[..., Result]
+) -> None:
+    result = invoke("config", "set", "query.deadline", *given)
+
+    assert result.exit_code == 2
+    assert result.stderr.startswith("hb: query.deadline takes a positive number or None, not ")
+
+
+def test_an_option_that_there_is_not_says_how_to_give_such_a_value(invoke: Callable[..., Result]) -> None:
+    result = invoke("config", "set", "query.deadline", "5", "--projct")
+
+    assert result.exit_code == 2
+    assert "No such option" in result.stderr
+    assert "Put a value that begins with '-' after '--'." in result.stderr
+
+
 def test_a_broken_file_is_not_trusted(invoke: Callable[..., Result], file: Path) -> None:
     file.write_text("extensions.default = 5\n")
 
@@ -424,7 +465,7 @@ def test_a_broken_file_is_not_trusted(invoke: Callable[..., Result], file: Path)
 def test_trust_also_shows_what_only_a_newer_version_knows(invoke: Callable[..., Result], file: Path) -> None:
     file.write_text('[capsule.trust]\nroots = ["x"]\nsince = 07:32:00\n[audit.keys]\na = "s3cret"\n')
 
-    result = invoke("config", "trust", "--json")
+    result = invoke("config", "trust", "--json", "--yes")
 
     assert {row["key"]: row["value"] for row in json.loads(result.stdout)["settings"]} == {
         "capsule.trust.roots": "a list of 1",
@@ -479,7 +520,25 @@ def test_a_question_goes_where_the_settings_say(invoke: Callable[..., Result], l
 
     assert (there.exit_code, there.stdout) == (0, "3\n")
     assert in_memory.exit_code == 2
-    assert "of type 'inmem' lives in the process that has it open" in in_memory.stderr
+    assert "the setting 'preset' is 'debug' (from: user file)" in in_memory.stderr
+    assert "a stored one of this id is there; ask it with HEAVENBASE_PRESET=local before" in in_memory.stderr
+    assert "hb config set preset local\n" in in_memory.stderr
+
+
+def test_a_project_that_looks_in_memory_is_named_with_what_to_do(
+    invoke: Callable[..., Result], library: str, file: Path
+) -> None:
+    file.write_text('preset = "debug"\n')
+    invoke("config", "trust", "--yes")
+
+    in_memory = invoke("query", library, "book", "--count")
+    by_backends = invoke("query", library, "book", "--count", "--backends", '{"main": "sqlite"}')
+    assert invoke("config", "set", "preset", "local", "--project").exit_code == 0
+    mended = invoke("query", library, "book", "--count")
+
+    assert "'preset' is 'debug' (from: project file)" in in_memory.stderr
+    assert "hb config set preset local --project" in in_memory.stderr
+    assert (by_backends.stdout, mended.stdout) == ("3\n", "3\n")
 
 
 # -- values and paths ------------------------------------------------------------------------------------------------

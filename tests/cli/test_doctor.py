@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
@@ -183,6 +184,7 @@ def _distribution(site: Site, name: str, version: str, *requires: str) -> None:
 
 def test_what_ours_needs_is_looked_for(installed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(installation, "OURS", "hb-ours")
+    monkeypatch.setattr(installation, "FEATURES", {"far", "good", "old"})
     _distribution(installed, "hb-old", "1.9.2")
     _distribution(installed, "hb-fine", "2.10")
     _distribution(
@@ -196,6 +198,7 @@ def test_what_ours_needs_is_looked_for(installed: Site, monkeypatch: pytest.Monk
         "hb-old>=2; extra == 'old'",
         'hb-gone; extra == "far"',
         'hb-gone; extra == "test"',
+        'hb-gone; extra == "later"',
     )
 
     checks = list(installation.requirements())
@@ -218,6 +221,12 @@ def test_what_ours_needs_is_looked_for(installed: Site, monkeypatch: pytest.Monk
             "pip install --upgrade 'hb-ours[old]'",
         ),
     ]
+
+
+def test_of_the_extras_those_are_told_that_this_version_has_a_use_for() -> None:
+    told = {check.name for check in installation.requirements() if check.kind == "extra"}
+
+    assert told == {"arrow", "plot"}
 
 
 def test_what_is_no_distribution_needs_nothing_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +324,31 @@ def test_a_workspace_whose_extension_is_gone_is_broken(invoke: Callable[..., Res
     checks = [one for one in json.loads(result.stdout)["checks"] if one["name"] == "gone"]
     assert result.exit_code == 1
     assert [one["state"] for one in checks] == ["absent", "broken"]
+
+
+def test_a_derived_entity_that_another_script_computes_is_reported_with_what_to_do(
+    invoke: Callable[..., Result], library: str, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import heavenbase as hb\n"
+        "def rows(view, hints): return [{'object_id': 'a', 'n': 1}]\n"
+        "class Number(hb.Entity):\n"
+        "    __derived__ = rows\n"
+        "    n = hb.field(hb.Integer)\n"
+        f"with hb.HeavenBase({library!r}) as ws: ws.register(Number); assert ws.count(Number) == 1\n"
+    )
+    subprocess.run([sys.executable, str(script)], check=True)
+
+    result = invoke("doctor", library, "--json")
+    listed = {row["entity"]: row for row in json.loads(invoke("ls", library, "--json").stdout)}
+
+    check = _checks(result)["derived", "number"]
+    assert check["state"] == "warning"  # what is stored is sound
+    assert "derived by '__main__:rows', which cannot be imported here" in check["detail"]
+    assert check["advice"] == "ask there, or move its class and function to a module and register it"
+    assert listed["number"]["error"].endswith(check["advice"])
+    assert listed["sys-catalog"]["error"] is None
 
 
 def test_a_workspace_that_is_not_there_is_refused_and_not_made(invoke: Callable[..., Result], library: str) -> None:

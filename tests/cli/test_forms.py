@@ -200,7 +200,6 @@ def test_without_pyarrow_the_error_has_the_command(run: Callable[..., Ran], libr
     [
         ("b.tsv", "object_id\ttitle"),
         ("b.txt", "object_id\ttitle"),
-        ("b", "object_id\ttitle"),
         ("b.csv", "object_id,title"),
         ("b.CSV", "object_id,title"),
         ("b.json", "["),
@@ -217,6 +216,30 @@ def test_the_ending_of_a_file_says_the_form(
     assert (ran.code, ran.out, ran.err) == (0, "", "")
     assert content.splitlines()[0] == first
     assert "日本" in content
+
+
+@pytest.mark.parametrize(("name", "part"), [("b.xlsx", "the ending '.xlsx'"), ("b", "it has no ending")])
+def test_a_file_whose_ending_says_no_form_is_refused_unless_the_form_is_given(
+    name: str, part: str, run: Callable[..., Ran], library: str, tmp_path: Path
+) -> None:
+    refused = run(*BOOKS, "--output", name)
+    written = run(*BOOKS, "--output", name, "--format", "csv")
+    as_json = run(*BOOKS, "--output", f"2{name}", "--json")
+
+    assert (refused.code, refused.out) == (2, "")
+    assert part in refused.err
+    assert "known: .csv, .json, .jsonl, .ndjson, .parquet, .tsv, .txt" in refused.err
+    assert "--format" in refused.err
+    assert (written.code, as_json.code) == (0, 0)
+    assert (tmp_path / name).read_text().startswith("object_id,")
+    assert (tmp_path / f"2{name}").read_text().startswith("[")
+
+
+def test_a_minus_for_the_output_is_stdout(run: Callable[..., Ran], library: str, tmp_path: Path) -> None:
+    ran = run(*BOOKS, "--select", "title", "--output", "-")
+
+    assert (ran.code, ran.out.splitlines()[0]) == (0, "object_id\ttitle")
+    assert not (tmp_path / "-").exists()
 
 
 def test_a_format_that_is_given_is_stronger_than_the_ending(
@@ -326,7 +349,7 @@ def test_a_device_that_is_full_is_one_line(run: Callable[..., Ran], library: str
     [
         (["--output", "."], "is a folder"),
         (["--output", "gone/b.csv"], "lies in a folder that isn't there"),
-        (["--output", "x" * 300], "cannot be written: File name too long"),
+        (["--output", "x" * 300 + ".csv"], "cannot be written: File name too long"),
         (["--force"], "--force is about the file"),
         (["--spreadsheet"], "--spreadsheet is about CSV"),
         (["--json", "--format", "csv"], "--json is --format json"),

@@ -63,6 +63,8 @@ def elsewhere(tmp_path: Path) -> Callable[..., Any]:
     Modules are looked for in the test's folder first; `HEAVENBASE_HOME` is this test's.
     """
 
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH")]
+
     def run(source: str, **environment: str) -> Any:
         done = subprocess.run(
             [sys.executable, "-c", source],
@@ -71,7 +73,7 @@ def elsewhere(tmp_path: Path) -> Callable[..., Any]:
             timeout=60,
             check=False,
             cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(tmp_path), **environment},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **environment},
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)

@@ -215,7 +215,8 @@ def test_it_is_computed_again_after_reopening_without_its_class(elsewhere: Calla
     )
 
     assert found == [1]
-    assert lost == ["entity 'number' is derived by 'numbers_of:rows', which cannot be imported here", 1]
+    why = "entity 'number' is derived by 'numbers_of:rows', which cannot be imported here"
+    assert lost == [f"{why}; install or import what brings it", 1]
 
 
 def test_a_function_may_be_given_by_its_name(

@@ -587,6 +587,33 @@ def test_a_missing_hook_implementation_fails_at_hook(site: Site) -> None:
 
     assert failure.stage == "hook"
     assert isinstance(failure.error, ModuleNotFoundError)
+    assert failure.hint == "hb-audit is damaged or incomplete: pip install --force-reinstall hb-audit"
+
+
+@pytest.mark.parametrize(
+    ("source", "hint"),
+    [
+        (
+            "undefined_name\n",
+            (
+                "'hb_hooks:Hooks' cannot be loaded: importing hb_hooks failed: NameError: name 'undefined_name' is not "
+                "defined; that is a mistake in hb-audit: correct it, or tell its authors"
+            ),
+        ),
+        (
+            "from heaven_core.plugin import no_such_name\n",
+            "hb-audit doesn't fit this heaven-core: pip install --upgrade heaven-core hb-audit",
+        ),
+    ],
+    ids=["a mistake of its own", "a name that this kernel lacks"],
+)
+def test_hooks_that_cannot_be_imported_say_with_what_and_whose_fault_it_is(source: str, hint: str, site: Site) -> None:
+    site.extension("audit", HOOKS_SOURCE.format(hook="after_commit(self, lsn)"))
+    site.write("hb_hooks", source)
+
+    failure = _failure(Index([str(site.folder)], check_hooks=_check_hooks), EXTENSION)
+
+    assert (failure.stage, failure.hint) == ("hook", hint)
 
 
 def test_without_a_check_the_hook_implementation_is_not_imported(site: Site, index: Index) -> None:

@@ -6,6 +6,7 @@ import builtins
 import inspect
 import pickle
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,7 +106,10 @@ class Unprintable:
     ("value", "text"),
     [
         ("a'b", '"a\'b"'),
-        ("é\n\x1b[31m", r"'\xe9\n\x1b[31m'"),
+        ("é\n\x1b[31m", r"'é\n\x1b[31m'"),
+        ("日本 grün", "'日本 grün'"),
+        ("a\u202eb\u2066c\u200fd", r"'a\u202eb\u2066c\u200fd'"),
+        ("a\ud800b", r"'a\ud800b'"),
         ("x" * 1000, "'" + "x" * 60 + "'..."),
         (b"x" * 1000, "b'" + "x" * 60 + "'..."),
         (2**70, "1180591620717411303424"),
@@ -130,12 +134,24 @@ def test_a_value_is_shown_briefly_and_safely(value: Any, text: str) -> None:
         lambda inner: st.lists(inner) | st.tuples(inner),
     )
 )
-def test_whatever_is_shown_is_short_printable_ascii(value: Any) -> None:
+def test_whatever_is_shown_is_short_and_printable(value: Any) -> None:
     text = shown(value)
 
-    assert len(text) <= 250
-    assert text.isascii()
+    assert len(text) <= 1000
     assert text.isprintable()
+    text.encode()
+
+
+def test_a_file_or_a_path_that_is_given_for_a_value_is_shown_by_its_kind_and_not_its_place(tmp_path: Path) -> None:
+    with (tmp_path / "secret-place").open("wb") as stream:
+        error = InvalidType.at("doc", "cover", 0, stream, "is a BufferedWriter; takes bytes")
+
+    assert str(error) == "doc.cover, row 0: a BufferedWriter is of the wrong kind; takes bytes"
+    assert shown(tmp_path) == "a PosixPath"
+
+
+def test_known_words_of_any_script_are_listed_as_they_are_and_controls_as_escapes() -> None:
+    assert did_you_mean("x", ["grün", "a\u202eb"]) == "known: a\\u202eb, grün"
 
 
 def test_unknown_fields_are_lookups_for_those_who_catch_builtins() -> None:

@@ -161,7 +161,6 @@ REFUSED: list[tuple[LogicalType[Any], Any, str, bool]] = [
     (Identifier(), "x" * 64, "has 64 characters; at most 63 fit", BAD_VALUE),
     (COLOURS, "rad", "is not among its values; did you mean 'red'", BAD_VALUE),
     (COLOURS, 1, "takes text", WRONG_TYPE),
-    (Categorical(), "x", "is not among its values; there are none", BAD_VALUE),
     (Integer(), True, "is a bool; takes a whole number", WRONG_TYPE),
     (Integer(), np.bool_(True), "is a bool; takes a whole number", WRONG_TYPE),
     (Integer(), 1.0, "is a float; takes a whole number", WRONG_TYPE),
@@ -500,6 +499,7 @@ def test_what_is_no_type_is_answered_with_what_could_be_meant(given_: Any, messa
         (lambda: Categorical("red"), "Categorical takes a list of texts"),
         (lambda: Categorical(5), "Categorical takes a list of texts"),  # pyright: ignore[reportArgumentType]
         (lambda: Categorical([1]), "Categorical takes a list of texts"),  # pyright: ignore[reportArgumentType]
+        (lambda: Categorical([]), "Categorical takes at least one text, such as"),
         (lambda: Categorical(["a", "a"]), "Categorical takes each value once"),
         (lambda: Categorical(["a\0"]), "a value of Categorical holds a NUL character"),
         (lambda: Array[Array], "Array takes a scalar item type, not Array"),

@@ -516,6 +516,8 @@ def test_transactions_cannot_be_nested_nor_written_around(docs: hb.HeavenBase) -
             docs.register(Doc)
         with pytest.raises(TransactionError, match="repair after it"):
             docs.repair()
+        with pytest.raises(TransactionError, match="drop the workspace after it"):
+            docs.drop()
 
     docs.upsert(Doc, {})
 

@@ -9,6 +9,7 @@ Not here: the README's commands (`tests/test_packaging.py`), whether the referen
 from __future__ import annotations
 
 import contextlib
+import inspect
 import io
 import re
 import sys
@@ -230,6 +231,29 @@ def test_the_list_of_extension_names_is_the_list_of_extension_names() -> None:
     rows = re.findall(r"(?m)^\| `([A-Za-z_]+)` +\|", page.partition("## `heavenbase.ext`")[2].partition("\n## ")[0])
 
     assert rows == sorted(hb.ext.__all__)
+
+
+def _methods(cls: type) -> set[str]:
+    """The public methods and properties of a class."""
+    found = {name: inspect.getattr_static(cls, name) for name in dir(cls) if not name.startswith("_")}
+    return {name for name, one in found.items() if inspect.isfunction(one) or isinstance(one, property)}
+
+
+@pytest.mark.parametrize(
+    ("heading", "methods"),
+    [
+        ("Of a workspace and a transaction", _methods(hb.Transaction)),
+        ("Of a workspace", _methods(hb.HeavenBase) - _methods(hb.Transaction)),
+        ("Of a query", _methods(hb.Query)),
+    ],
+    ids=["shared", "workspace", "query"],
+)
+def test_the_lists_of_methods_have_every_public_method_and_no_other(heading: str, methods: set[str]) -> None:
+    page = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+
+    rows = re.findall(r"(?m)^\| `([a-z_]+)[(`]", page.partition(f"### {heading}\n")[2].partition("\n##")[0])
+
+    assert rows == sorted(methods)
 
 
 @pytest.mark.parametrize("drawing", sorted((ROOT / "docs" / "img").glob("*.svg")), ids=relative)

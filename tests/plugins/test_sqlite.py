@@ -565,6 +565,13 @@ def test_a_file_of_another_make_is_refused_and_left_alone(tmp_path: Path) -> Non
     assert (foreign.read_bytes(), text.read_bytes()) == before
 
 
+def test_a_folder_for_a_database_is_said_to_be_one(tmp_path: Path) -> None:
+    with pytest.raises(NotADatabase, match="backend 'main': its 'database' is a folder; name a file in it"):
+        hb.HeavenBase("odd", backends={"main": {"type": "sqlite", "database": tmp_path}})
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_newer_format_is_refused_with_a_sentence(ws: hb.HeavenBase) -> None:
     assert ws.folder is not None
     folder = ws.folder
