@@ -298,7 +298,8 @@ class Query:
                     raise QueryError(f"the bound 'cancel' takes a heavenbase.Cancellation or None, not {a_kind(value)}")
                 continue
             kinds = (int, float) if key == "deadline" else int
-            fits = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value <= INT_MAX
+            most = INT_MAX if key == "deadline" else value
+            fits = isinstance(value, kinds) and not isinstance(value, bool) and 0 < value <= most
             if value is not None and not fits:
                 number = "number" if key == "deadline" else "whole number"
                 raise QueryError(f"the bound {key!r} takes a positive {number} or None")

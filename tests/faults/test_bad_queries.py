@@ -160,7 +160,7 @@ TYPOS = [
     (
         {"group_by": ["n"], "having": {"cnt": 1}, "aggregate": {"count": {"$count": {}}}},
         UnknownField,
-        "has no field 'cnt'",
+        "'cnt' is none of them",
     ),
 ]
 
