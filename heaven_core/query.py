@@ -178,7 +178,10 @@ class Query:
     def order_by(self, *keys: Any, desc: bool = False) -> Query:
         """Sort by fields (or names of aggregates): `"year"`, `"-year"`, `Doc.year.desc()`; nulls last."""
         new = self._copy()
-        new.order = (*self.order, *(self._ordering(key, desc) for key in _flat(keys)))
+        order = {one.name: one for one in self.order}
+        for one in (self._ordering(key, desc) for key in _flat(keys)):
+            order.setdefault(one.name, one)  # a key that comes again changes nothing
+        new.order = tuple(order.values())
         return new
 
     def _ordering(self, key: Any, desc: bool) -> OrderBy:
@@ -329,7 +332,8 @@ class Query:
         elif self.order:
             ids = free.select("object_id").execute().ids
             for start in range(0, len(ids), size):
-                part = of_ids(free, ids[start : start + size]).execute()
+                again = of_ids(free, ids[start : start + size])
+                part = (again if self.filter is None else again.where(self.filter)).execute()
                 if len(part):
                     yield part
         else:

@@ -21,6 +21,9 @@ from heaven_core.types import Identifier, LogicalType, Refused, ShortText, check
 
 SCHEMA_FORMAT = 1
 
+MAX_FIELDS = 950
+"""Fields of one entity, the implicit ones aside, whatever the engine: SQLite has room for each of them twice."""
+
 
 class _Missing:
     __slots__ = ()
@@ -328,6 +331,11 @@ class EntitySchema:
         Raises:
             SchemaError: two fields of one name (whatever the case), a compute with unknown inputs, ...
         """
+        if len(fields) > MAX_FIELDS:
+            raise SchemaError(
+                f"entity {entity!r} has {len(fields)} fields; at most {MAX_FIELDS} are possible: "
+                "divide it, or keep what belongs together in a Json field"
+            )
         given = {field.name: field for field in fields}
         if len(given) != len(fields) or len({name.lower() for name in given} | {"object_id"}) != len(
             {*given, "object_id"}

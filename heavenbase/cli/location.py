@@ -98,7 +98,7 @@ def check_there(workspace: str, path: str | None, backends: Mapping[str, Options
     from heaven_core.names import check_identifier
     from heaven_core.placement import PRIMARY
     from heaven_core.registry import registries
-    from heaven_core.workspace import PRESETS
+    from heaven_core.workspace import PRESETS, holds_data
 
     if backends is None:
         backends = PRESETS[config.get("preset")]
@@ -115,7 +115,7 @@ def check_there(workspace: str, path: str | None, backends: Mapping[str, Options
     for name, options in backends.items():
         if name != PRIMARY and options["type"] == "sqlite":
             file = Path(options.get("database", folder / f"{name}.db"))
-            if not _holds_data(file):
+            if not holds_data(file):
                 raise WorkspaceError(
                     f"backend {name!r} of workspace {workspace!r} has no database where --backends says"
                 )
@@ -123,9 +123,9 @@ def check_there(workspace: str, path: str | None, backends: Mapping[str, Options
 
 def _check_main(workspace: str, path: str | None, main: Options) -> None:
     from heaven_core.errors import WorkspaceError, did_you_mean
-    from heaven_core.workspace import workspace_exists, workspace_ids
+    from heaven_core.workspace import holds_data, workspace_exists, workspace_ids
 
-    if _holds_data(Path(main["database"])) if "database" in main else workspace_exists(workspace, path):
+    if holds_data(Path(main["database"])) if "database" in main else workspace_exists(workspace, path):
         return
     if "database" in main:
         where = "the database that --backends names for 'main'; its path starts at the current folder"
@@ -146,13 +146,3 @@ def _folder(workspace: str, path: str | None, main: Options) -> Path:
     if path is not None:
         return Path(absolute_path(path, "--path"))
     return Path(f"{main['database']}.d" if "database" in main else config.workspace_folder(workspace))
-
-
-def _holds_data(file: Path) -> bool:
-    """Whether the file has content, or cannot be looked at; then opening it says why."""
-    try:
-        return file.stat().st_size > 0
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
