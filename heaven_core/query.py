@@ -315,7 +315,8 @@ class Query:
 
         Rows without an order are read part by part, in the order of their ids: each part is of
         its own moment, so a row that others write meanwhile may be in the answer or not, and none
-        comes twice. With an order the ids are read at once and the rows part by part. Ranked and
+        comes twice. With an order the ids are read at once and the rows part by part, those that no
+        longer satisfy the condition left out. Ranked and
         grouped answers are made whole, then cut. The deadline and the cap on bytes are those of
         each part; there is no cap on rows.
 
