@@ -168,10 +168,7 @@ def damaged(
     where = f"{entity}.{field}" if entity else field
     row = "" if object_id is None else f" in row {object_id!r:.300}"
     return StorageError(
-        f"a stored value of {where}{row} cannot be read: it was damaged outside; see ws.check(), and restore a backup",
-        entity=entity or None,
-        field=field,
-        object_id=object_id,
+        f"a stored value of {where}{row} cannot be read: it was damaged outside; see ws.check(), and restore a backup"
     )
 
 
