@@ -123,13 +123,14 @@ def encoded(dtype: LogicalType[Any], column: Sequence[Any]) -> Iterable[Any]:
 RowMaker = Callable[[Sequence[Sequence[Any]]], list[dict[str, Any]]]
 
 
-def row_maker(names: Sequence[str], decoders: Sequence[Code | None]) -> RowMaker:
+def row_maker(names: Sequence[str], decoders: Sequence[Code | None], entity: str = "") -> RowMaker:
     """A function from stored tuples to dicts, written out for these columns.
 
     A dict display over unpacked names is about twice as fast as `dict(zip(...))`.
     The names come from checked schemas and stand in the code as literals.
 
-    The function raises StorageError for a stored value that is not what an encoder wrote.
+    The function raises StorageError for a stored value that is not what an encoder wrote; the
+    message has the entity, where it is given, the field and the row.
     """
     slots = [f"v{index}" for index in range(len(names))]
     parts: list[str] = []
@@ -140,17 +141,17 @@ def row_maker(names: Sequence[str], decoders: Sequence[Code | None]) -> RowMaker
     source = f"def make(rows):\n    return [{{{', '.join(parts)}}} for ({unpack}) in rows]\n"
     scope: dict[str, Any] = {f"d{slot}": code for slot, code in zip(slots, decoders, strict=True) if code is not None}
     exec(source, scope)  # noqa: S102  # holds no foreign text: names come from checked schemas
-    return _guarded(scope["make"], names) if any(decoders) else scope["make"]
+    return _guarded(scope["make"], names, decoders, entity) if any(decoders) else scope["make"]
 
 
-def _guarded(make: RowMaker, names: Sequence[str]) -> RowMaker:
+def _guarded(make: RowMaker, names: Sequence[str], decoders: Sequence[Code | None], entity: str) -> RowMaker:
     def guarded(rows: Sequence[Sequence[Any]]) -> list[dict[str, Any]]:
         try:
             return make(rows)
         except HeavenError:
             raise
         except DAMAGE as error:
-            raise damaged(names) from error
+            raise damaged(names, decoders, rows, entity) from error
 
     return guarded
 
@@ -159,9 +160,33 @@ DAMAGE = (ValueError, TypeError, ArithmeticError, LookupError)
 """What decoders raise at values that no encoder wrote."""
 
 
-def damaged(names: Sequence[str]) -> StorageError:
-    """The error for a stored value that cannot be read."""
+def damaged(
+    names: Sequence[str], decoders: Sequence[Code | None], rows: Iterable[Sequence[Any]], entity: str = ""
+) -> StorageError:
+    """The error for a stored value that cannot be read, which is looked for in the rows."""
+    field, object_id = _culprit(names, decoders, rows)
+    where = f"{entity}.{field}" if entity else field
+    row = "" if object_id is None else f" in row {object_id!r:.300}"
     return StorageError(
-        f"a stored value of {', '.join(names)} cannot be read: it was damaged outside; "
-        "see ws.check(), and restore a backup"
+        f"a stored value of {where}{row} cannot be read: it was damaged outside; see ws.check(), and restore a backup"
     )
+
+
+def _culprit(
+    names: Sequence[str], decoders: Sequence[Code | None], rows: Iterable[Sequence[Any]]
+) -> tuple[str, str | None]:
+    """The field whose value cannot be read, and the id of its row, if that is among the columns."""
+    key = names.index("object_id") if "object_id" in names else None
+    for row in rows:
+        for name, code, value in zip(names, decoders, row, strict=False):  # ranked rows have a score more
+            if code is not None and value is not None and not _is_readable(code, value):
+                return name, None if key is None else row[key]
+    return ", ".join(names), None
+
+
+def _is_readable(code: Code, value: Any) -> bool:
+    try:
+        code(value)
+    except DAMAGE:
+        return False
+    return True

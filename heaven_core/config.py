@@ -278,12 +278,30 @@ def _own(value: Any) -> Any:
 # layers -------------------------------------------------------------------------------------------------------------
 
 
+def variable(name: str) -> str:
+    """The environment variable of a key."""
+    return "HEAVENBASE_" + name.upper().replace(".", "_")
+
+
+def without_files(name: str) -> Any:
+    """The value that a key would have if there were no files: a variable's where that is sound, or the default.
+
+    Raises:
+        ConfigError: there is no default here.
+    """
+    try:
+        given = _from_environment(name)
+    except ConfigError:
+        given = None
+    return _default(name) if given is None else given.value
+
+
 def _from_environment(name: str) -> Setting | None:
-    variable = "HEAVENBASE_" + name.upper().replace(".", "_")
-    text = os.environ.get(variable)
+    called = variable(name)
+    text = os.environ.get(called)
     if text is None or (text == "" and KEYS[name].kind in {"text", "location"}):
         return None
-    return Setting(checked(name, parsed(name, text), variable), f"env:{variable}")
+    return Setting(checked(name, parsed(name, text), called), f"env:{called}")
 
 
 def _default(name: str) -> Any:

@@ -168,7 +168,7 @@ class WorkspaceCore:
         from heaven_core.codecs import row_maker
 
         rows = self.primary.run(Scan(layout, layout.names, limits=Limits(None, None, None)), tx or self._setup)
-        return (rows.make or row_maker(rows.names, rows.decoders))(rows.tuples)
+        return (rows.make or row_maker(rows.names, rows.decoders, layout.entity))(rows.tuples)
 
     def catch_up(self, tx: Any) -> None:
         """Inside a write: learn what another process has changed in the schema."""

@@ -138,7 +138,7 @@ class Field(Generic[T]):
                 return None
             value = copied(default)
             if isinstance(value, (list, dict)):  # the caller may change it, and means the row
-                instance.__dict__[self.name] = value
+                vars(instance)[self.name] = value
             return value
 
     def __set__(self, instance: Entity, value: T | None) -> None:

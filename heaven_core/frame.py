@@ -23,15 +23,21 @@ RANK_COLUMNS = frozenset({"_score", "_distance"})
 class ResultFrame:
     """An answer. Iterating gives dicts; `len` is the number of rows."""
 
-    __slots__ = ("_dtypes", "_keys", "_rows", "_searched")
+    __slots__ = ("_dtypes", "_entity", "_keys", "_rows", "_searched")
 
     def __init__(
-        self, rows: Rows, dtypes: Mapping[str, LogicalType[Any]], keys: tuple[str, ...] = (), searched: str = ""
+        self,
+        rows: Rows,
+        dtypes: Mapping[str, LogicalType[Any]],
+        keys: tuple[str, ...] = (),
+        searched: str = "",
+        entity: str = "",
     ) -> None:
         self._rows = rows
         self._dtypes = dtypes
         self._keys = keys  # what the rows are grouped by
         self._searched = searched  # what was searched for
+        self._entity = entity
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -74,7 +80,7 @@ class ResultFrame:
         names = self.columns
         width = len(names)
         tuples = rows.tuples if width == len(rows.names) else [row[:width] for row in rows.tuples]
-        return row_maker(names, rows.decoders[:width])(tuples)
+        return row_maker(names, rows.decoders[:width], self._entity)(tuples)
 
     def column(self, name: str) -> list[Any]:
         """The values of one column.
@@ -95,7 +101,9 @@ class ResultFrame:
         except HeavenError:
             raise
         except DAMAGE as error:
-            raise damaged([name]) from error
+            key = names.index("object_id") if "object_id" in names else position
+            pairs = [(row[key], row[position]) for row in self._rows.tuples]
+            raise damaged((names[key], name), (None, code), pairs, self._entity) from error
 
     def scalar(self) -> Any:
         """The one value of an answer with one row and one column (beside object_id).
@@ -169,7 +177,7 @@ class ResultFrame:
 
     def _part(self, start: int, stop: int) -> ResultFrame:
         tuples = self._rows.tuples[start:stop]
-        return ResultFrame(self._rows._replace(tuples=tuples), self._dtypes, self._keys, self._searched)
+        return ResultFrame(self._rows._replace(tuples=tuples), self._dtypes, self._keys, self._searched, self._entity)
 
     def to_arrow(self) -> Any:
         """The answer as a `pyarrow.Table` with the columns' types. Needs the extra `arrow`."""

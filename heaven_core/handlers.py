@@ -123,6 +123,10 @@ class ConditionTooLarge(QueryError):
     """An engine cannot take a condition of this size. The planner then answers it in Python, so users never see it."""
 
 
+class GroupsTooWide(QueryError):
+    """An engine cannot compute so many aggregates at once. The planner then groups in Python."""
+
+
 def fragments(where: Where | None) -> Iterator[QueryFragment]:
     """The fragments of a tree, left to right."""
     if isinstance(where, QueryFragment):

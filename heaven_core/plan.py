@@ -27,6 +27,7 @@ from heaven_core.handlers import (
     AllOf,
     AnyOf,
     ConditionTooLarge,
+    GroupsTooWide,
     HandlerContext,
     IdSet,
     NoneOf,
@@ -155,7 +156,7 @@ class Planner:
     def _columns(self, names: tuple[str, ...], where: Where | None) -> list[dict[str, Any]]:
         limits = self._left().of_a_step()
         rows = self.stored.backend.run(Scan(self.stored.layout, names, where=where, limits=limits), self.tx)
-        return row_maker(rows.names, rows.decoders)(rows.tuples)
+        return row_maker(rows.names, rows.decoders, self.stored.layout.entity)(rows.tuples)
 
     def _note(self, step: str, leaf: Any, ctx: HandlerContext, native: bool, notes: str, owner: str = "") -> None:
         entry: dict[str, Any] = {
@@ -388,7 +389,10 @@ class Planner:
         if any(fragment is None for _, _, fragment in compiled):
             return self._grouped_in_python(where)
         ready = tuple((alias, one, fragment) for alias, one, fragment in compiled if fragment is not None)
-        return self._answered(self._group_scan(where, ready))
+        try:
+            return self._answered(self._group_scan(where, ready))
+        except GroupsTooWide:
+            return self._grouped_in_python(where)
 
     def _group_scan(self, where: Where | None, aggregates: tuple[tuple[str, Aggregate, QueryFragment], ...]) -> Scan:
         query = self.query
@@ -519,7 +523,7 @@ def run(stored: StoredEntity, query: Query, tx: Any) -> ResultFrame:
     """The answer to a query."""
     planner = Planner(stored, query, tx)
     searched = "" if query.search_ is None else query.search_.query
-    return ResultFrame(_rows(planner), LazyTypes(query), query.group, searched)
+    return ResultFrame(_rows(planner), LazyTypes(query), query.group, searched, query.schema.id)
 
 
 def _rows(planner: Planner) -> Rows:

@@ -184,11 +184,13 @@ class Query:
             QueryError: the field has no order.
         """
         new = self._copy()
-        new.order = (*self.order, *(self._ordering(key, desc) for key in _flat(keys)))
+        order = {one.name: one for one in self.order}
         is_grouped = bool(self.group or self.aggregates)
-        for one in new.order[len(self.order) :]:
+        for one in (self._ordering(key, desc) for key in _flat(keys)):
             if not is_grouped or one.name in self.schema.by_name:
                 _check_order(self.schema, one.name, self.schema.names)
+            order.setdefault(one.name, one)  # a key that comes again changes nothing
+        new.order = tuple(order.values())
         return new
 
     def _ordering(self, key: Any, desc: bool) -> OrderBy:
@@ -337,7 +339,8 @@ class Query:
 
         Rows without an order are read part by part, in the order of their ids: each part is of
         its own moment, so a row that others write meanwhile may be in the answer or not, and none
-        comes twice. With an order the ids are read at once and the rows part by part. Ranked and
+        comes twice. With an order the ids are read at once and the rows part by part, those that no
+        longer satisfy the condition left out. Ranked and
         grouped answers are made whole, then cut. The deadline and the cap on bytes are those of
         each part; there is no cap on rows.
 
@@ -354,7 +357,8 @@ class Query:
         elif self.order:
             ids = free.select("object_id").execute().ids
             for start in range(0, len(ids), size):
-                part = of_ids(free, ids[start : start + size]).execute()
+                again = of_ids(free, ids[start : start + size])
+                part = (again if self.filter is None else again.where(self.filter)).execute()
                 if len(part):
                     yield part
         else:

@@ -21,6 +21,9 @@ from heaven_core.types import Identifier, LogicalType, Refused, ShortText, check
 
 SCHEMA_FORMAT = 1
 
+MAX_FIELDS = 950
+"""Fields of one entity, the implicit ones aside, whatever the engine: SQLite has room for each of them twice."""
+
 
 class _Missing:
     __slots__ = ()
@@ -335,6 +338,7 @@ class EntitySchema:
             raise SchemaError(f"entity {entity!r} has two fields whose names differ at most by case")
         key, name = implicit_fields(entity)
         own_key, own_name = given.pop("object_id", key), given.pop("name", name)
+        _check_count(entity, len(given))
         if own_key.dtype != key.dtype or own_key.compute or own_key.default is not MISSING:
             raise SchemaError(f"entity {entity!r} cannot redefine 'object_id'")
         if not isinstance(own_name.dtype, ShortText):
@@ -355,6 +359,14 @@ class EntitySchema:
 
 
 _SCHEMA_KEYS = frozenset({"format", "id", "desc", "tags", "derived", "observed", "fields"})
+
+
+def _check_count(entity: str, count: int) -> None:
+    if count > MAX_FIELDS:
+        raise SchemaError(
+            f"entity {entity!r} has {count} fields; at most {MAX_FIELDS} are possible: "
+            "divide it, or keep what belongs together in a Json field"
+        )
 
 
 def _check_words(where: str, tags: tuple[str, ...], **words: str) -> None:

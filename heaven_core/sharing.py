@@ -133,8 +133,10 @@ def absolute_path(given: Any, what: str) -> str:
     """The path that a user gave, from the root; a leading `~` is the home folder.
 
     Raises:
-        ConfigError: it can be no path on this machine.
+        ConfigError: it can be no path on this machine, or is empty.
     """
+    if isinstance(given, str) and not given:  # as a path it would be the current folder
+        raise ConfigError(f"{what} is empty; name a folder or a file, or leave it out")
     try:
         return absolute(given)
     except (TypeError, ValueError):

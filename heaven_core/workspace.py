@@ -288,18 +288,23 @@ def workspace_exists(id: str, path: str | Path | None = None) -> bool:
     location, folder = _location(check_identifier(id, "workspace id"), _backends(None, None), path)
     if folder is None:  # the setting `preset` says: in memory
         return is_open(id, location)
-    try:
-        return Path(folder, f"{PRIMARY}.db").stat().st_size > 0
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:  # something is there that cannot be looked at; opening it says why
-        return True
+    return holds_data(Path(folder, f"{PRIMARY}.db"))
 
 
 def workspace_ids() -> list[str]:
     """The ids of the workspaces in the usual place, in order; those with a path of their own are not known."""
     root = config.home() / "workspaces"
-    return sorted(one.parent.name for one in root.glob(f"*/{PRIMARY}.db"))
+    return sorted(one.parent.name for one in root.glob(f"*/{PRIMARY}.db") if holds_data(one))
+
+
+def holds_data(file: Path) -> bool:
+    """Whether the file has content, or cannot be looked at; then opening it says why."""
+    try:
+        return file.stat().st_size > 0
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def _tell(core: WorkspaceCore, writer: Writer, lsn: int) -> None:

@@ -70,8 +70,11 @@ def installation(tell: Callable[[str], None]) -> Iterator[Check]:
 
     yield from looks.versions()
     yield from looks.requirements()
-    yield from looks.home(config.home())
-    yield from _plugins(tell, looks.nearest_folder(config.home()))
+    faults = list(looks.settings())
+    yield from faults
+    with config.override(**(looks.usual_settings() if faults else {})):  # or all else would be at fault too
+        yield from looks.home(config.home())
+        yield from _plugins(tell, looks.nearest_folder(config.home()))
 
 
 def _plugins(tell: Callable[[str], None], folder: Path) -> Iterator[Check]:

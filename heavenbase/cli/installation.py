@@ -12,13 +12,15 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from heaven_core._version import __version__
+from heaven_core.errors import ConfigError
 from heaven_core.report import Check
 
 OURS = "heaven-core"
@@ -148,6 +150,41 @@ def _numbers(version: str) -> tuple[int, ...]:
 def nearest_folder(folder: Path) -> Path:
     """The folder itself, or the nearest one above it that exists."""
     return next(one for one in (folder, *folder.parents) if one.exists())
+
+
+def settings() -> Iterator[Check]:
+    """The settings that cannot be read, each file's first and each variable's."""
+    from heaven_core import config
+    from heaven_core.config_files import layers
+    from heavenbase.cli.values import shown_path
+
+    project, user = config.project_file(), config.user_file()
+    for path, arguments in ((project, (project, None)), (user, (None, user))):
+        if path is not None and Path(path).exists() and (why := _refused(lambda given=arguments: layers(*given))):
+            yield Check("settings", shown_path(path), "broken", why, f"correct {shown_path(path)}")
+    for name in config.KEYS:
+        variable = config.variable(name)
+        if variable in os.environ and (why := _refused(lambda key=name: config.setting(key))):
+            yield Check("settings", variable, "broken", why, f"unset {variable}")
+
+
+def _refused(read: Callable[[], object]) -> str:
+    try:
+        read()
+    except ConfigError as error:
+        return error.message
+    return ""
+
+
+def usual_settings() -> dict[str, Any]:
+    """What `config.override` takes to look around where settings cannot be read: defaults, and sound variables."""
+    from heaven_core import config
+
+    found: dict[str, Any] = {}
+    for name in config.KEYS:
+        with suppress(ConfigError):
+            found[name.replace(".", "__")] = config.without_files(name)
+    return found
 
 
 def home(folder: Path) -> Iterator[Check]:

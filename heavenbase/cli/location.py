@@ -99,7 +99,7 @@ def check_there(workspace: str, path: str | None, backends: Mapping[str, Options
     from heaven_core.names import check_identifier
     from heaven_core.placement import PRIMARY
     from heaven_core.registry import registries
-    from heaven_core.workspace import PRESETS
+    from heaven_core.workspace import PRESETS, holds_data
 
     check_identifier(workspace, "workspace id")
     if backends is None:
@@ -118,7 +118,7 @@ def check_there(workspace: str, path: str | None, backends: Mapping[str, Options
     for name, options in backends.items():
         if name != PRIMARY and options["type"] == "sqlite":
             file = Path(options.get("database", folder / f"{name}.db"))
-            if not _holds_data(file):
+            if not holds_data(file):
                 raise WorkspaceError(
                     f"backend {name!r} of workspace {workspace!r} has no database where --backends says"
                 )
@@ -129,9 +129,10 @@ def _looked_for_in_memory(workspace: str, path: str | None) -> WorkspaceError:
     from heaven_core import config
     from heaven_core.errors import WorkspaceError
     from heaven_core.placement import PRIMARY
+    from heaven_core.workspace import holds_data
 
     preset, origin = config.setting("preset")
-    is_stored = _holds_data(Path(_folder(workspace, path, {}), f"{PRIMARY}.db"))
+    is_stored = holds_data(Path(_folder(workspace, path, {}), f"{PRIMARY}.db"))
     there = "a stored one of this id is there; ask it" if is_stored else "ask a stored one"
     return WorkspaceError(
         f"workspace {workspace!r} is looked for in memory, where no other process can ask it, because the setting "
@@ -150,10 +151,10 @@ _ASIDE = {
 def _check_main(workspace: str, path: str | None, main: Options) -> None:
     from heaven_core.errors import WorkspaceError, did_you_mean
     from heaven_core.placement import PRIMARY
-    from heaven_core.workspace import workspace_ids
+    from heaven_core.workspace import holds_data, workspace_ids
 
     # Whatever the setting `preset` says: --backends may have named SQLite.
-    if _holds_data(Path(main.get("database", _folder(workspace, path, main) / f"{PRIMARY}.db"))):
+    if holds_data(Path(main.get("database", _folder(workspace, path, main) / f"{PRIMARY}.db"))):
         return
     if "database" in main:
         where = "the database that --backends names for 'main'; its path starts at the current folder"
@@ -174,13 +175,3 @@ def _folder(workspace: str, path: str | None, main: Options) -> Path:
     if path is not None:
         return Path(absolute_path(path, "--path"))
     return Path(f"{main['database']}.d" if "database" in main else config.workspace_folder(workspace))
-
-
-def _holds_data(file: Path) -> bool:
-    """Whether the file has content, or cannot be looked at; then opening it says why."""
-    try:
-        return file.stat().st_size > 0
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True

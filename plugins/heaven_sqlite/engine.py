@@ -74,9 +74,10 @@ MIXED_RULES = "mixed"
 
 
 class Touched(NamedTuple):
-    """What a transaction has changed of an entity: the version before, and the rows by their numbers."""
+    """What a transaction has changed of an entity: its versions before and after, and the rows by their numbers."""
 
     before: int
+    after: int
     rowids: list[Sequence[int]]
 
 
@@ -216,9 +217,9 @@ class SqliteTransaction:
 
         entity = layout.entity
         if entity not in self.touched:
-            before = vectors.version(self.connection, entity)
-            vectors.put_version(self.connection, entity, self._lsn)
-            self.touched[entity] = Touched(before, [])
+            before, after = vectors.version(self.connection, entity), vectors.new_version(self._lsn)
+            vectors.put_version(self.connection, entity, after)
+            self.touched[entity] = Touched(before, after, [])
         self.touched[entity].rowids.extend(rowids)
 
     def commit(self) -> None:
@@ -226,9 +227,9 @@ class SqliteTransaction:
             if self._open and self.locked:
                 _ = self.lsn  # raises if it is there no more
                 self._backend.check_place()
-                for entity, (before, rowids) in self.touched.items():
+                for entity, (before, after, rowids) in self.touched.items():
                     self._noted = True
-                    self._backend.matrices.note(entity, before, self._lsn, rowids)
+                    self._backend.matrices.note(entity, before, after, rowids)
                 with self.connection.lock:
                     self.connection.execute("commit")
                 self._noted = False

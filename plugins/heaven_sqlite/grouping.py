@@ -56,7 +56,7 @@ def _finished_groups(connection: Connection, request: Scan, group: Grouping, *, 
     """All groups from SQLite; condition, order and limit in Python."""
     text, values = statements.group_sql(request, group, exact_sums=exact_sums)
     cursor = connection.execute(text, values)
-    make = row_maker(*_group_shape(request, group))
+    make = row_maker(*_group_shape(request, group), request.layout.entity)
 
     def made() -> Iterator[dict[str, Any]]:
         while chunk := cursor.fetchmany(CHUNK):

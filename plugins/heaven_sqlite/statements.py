@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from heaven_core.backend import Change, Column, Grouping, Layout, OrderBy, Scan, Search
 from heaven_core.codecs import Code, RowMaker, decoder, row_maker
 from heaven_core.expr import Aggregate
+from heaven_core.handlers import GroupsTooWide
 from heaven_core.sql import (
     Sql,
     entity_table,
@@ -27,6 +28,9 @@ from heaven_core.types import Array
 from heaven_sqlite.handlers import fts_query
 
 T = TypeVar("T")
+
+MOST_COLUMNS = 2000
+"""Columns of an answer that SQLite makes, as it is usually built."""
 
 
 def kept(make: Callable[[Layout], T]) -> Callable[[Layout], T]:
@@ -56,7 +60,9 @@ where name glob 'e_*._fts' and sql like 'create virtual table%'"""
 VECTOR_VERSIONS = """create table if not exists hb_vectors (
     entity text primary key, lsn integer not null
 ) strict, without rowid"""
-"""The last write that touched rows of an entity with vectors; what is kept in memory of them is compared with it."""
+"""The last write that touched rows of an entity with vectors; what is kept in memory of them is compared with it.
+
+`lsn` is the write's number with 24 bits of chance below it; in older files the number alone, which is less."""
 
 VECTOR_VERSION = "select lsn from hb_vectors where entity = ?"
 
@@ -319,7 +325,7 @@ def shape(layout: Layout, columns: tuple[str, ...]) -> Shape:
     found = layout.cache.get(key)
     if found is None:
         codes = decoders(layout, columns)
-        found = layout.cache[key] = (columns, codes, row_maker(columns, codes))
+        found = layout.cache[key] = (columns, codes, row_maker(columns, codes, layout.entity))
     return found
 
 
@@ -421,6 +427,8 @@ def group_sql(request: Scan, group: Grouping, *, exact_sums: bool) -> Sql:
     With `exact_sums`, numbers are summed in Python, where they cannot overflow on the way.
     """
     layout = request.layout
+    if len(group.keys) + len(group.aggregates) > MOST_COLUMNS:
+        raise GroupsTooWide(f"a group has at most {MOST_COLUMNS} keys and aggregates")
     values: list[Any] = []
     columns = [f"t.{quote(key)}" for key in group.keys]
     for _, aggregate, fragment in group.aggregates:
@@ -474,7 +482,8 @@ def is_whole_group_query(request: Scan, group: Grouping) -> bool:
 def _group_order(request: Scan, group: Grouping) -> str:
     names = [*group.keys, *(alias for alias, _, _ in group.aggregates)]
     terms: list[str] = []
-    for one in (*request.order, *(OrderBy(key) for key in group.keys)):
+    ordered = {one.name for one in request.order}
+    for one in (*request.order, *(OrderBy(key) for key in group.keys if key not in ordered)):
         position = names.index(one.name) + 1
         terms.append(f"{position} desc nulls last" if one.desc else f"{position} nulls last")
     return f" order by {', '.join(terms)}"

@@ -10,6 +10,7 @@ Not here: how vectors are compared (`heaven_core.matrix`).
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from heaven_sqlite.connection import Connection
 
 PART = 4096
+CHANCE_BITS = 24
 SAMPLE = 200
 """Rows on which a condition is tried, to learn how many satisfy it."""
 FEW = 0.04
@@ -36,7 +38,7 @@ Ranked = list[tuple[int, float]]
 
 
 def version(connection: Connection, entity: str) -> int:
-    """The last write that touched an entity with vectors; 0 for none."""
+    """The version of an entity's vectors, which grows with each write that touches them; 0 for none."""
     try:
         row = connection.execute(statements.VECTOR_VERSION, (entity,)).fetchone()
     except sqlite3.OperationalError:
@@ -46,10 +48,19 @@ def version(connection: Connection, entity: str) -> int:
     return 0 if row is None else row[0]
 
 
-def put_version(connection: Connection, entity: str, lsn: int) -> None:
+def new_version(lsn: int) -> int:
+    """The version that a write makes: its number, and chance.
+
+    Without chance, two writes would have one version where a file was restored while it was open
+    and is written to again, and what is in memory would pass for what is in the file.
+    """
+    return lsn << CHANCE_BITS | int.from_bytes(os.urandom(CHANCE_BITS // 8), "big")
+
+
+def put_version(connection: Connection, entity: str, version: int) -> None:
     """Say that the write touches the entity."""
     connection.execute(statements.VECTOR_VERSIONS)
-    connection.execute("insert or replace into hb_vectors values (?, ?)", (entity, lsn))
+    connection.execute("insert or replace into hb_vectors values (?, ?)", (entity, version))
 
 
 def nearest(connection: Connection, request: Scan, cache: MatrixCache | None) -> Rows:

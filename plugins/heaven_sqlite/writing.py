@@ -17,7 +17,7 @@ from heaven_core.errors import HeavenError, UniqueViolation
 from heaven_core.sql import encoded_item, entity_table, quote, reversed_column, side_table
 from heaven_core.text import index_text
 from heaven_core.types import canonical_json
-from heaven_sqlite import statements
+from heaven_sqlite import statements, textcheck
 from heaven_sqlite.failures import translated
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def fill_satellites(connection: Connection, before: Layout, after: Layout) -> No
 
 def rebuild(connection: Connection, index: statements.TextIndex) -> None:
     """Make a text index anew from the rows."""
-    connection.execute(f"drop table if exists {index.table}")
+    textcheck.drop(connection, index)
     connection.execute(index.create)
     connection.execute(index.fill)
 
@@ -246,13 +246,13 @@ def rebuild_reversed(connection: Connection, layout: Layout, name: str) -> None:
 def rebuild_every_fulltext(connection: Connection) -> None:
     """Make all full-text indexes anew from what stands in the file; a damaged one is left for a check to find."""
     for (entity,) in connection.execute(statements.FULLTEXT_TABLES).fetchall():
-        columns = connection.execute("select name from pragma_table_info(?)", (f"e_{entity}._fts",)).fetchall()
         connection.execute("savepoint hb_rebuild")
         try:
+            columns = connection.execute("select name from pragma_table_info(?)", (f"e_{entity}._fts",)).fetchall()
             names = [name.removeprefix("f_") for (name,) in columns]
             rebuild(connection, statements.fulltext_index(entity, names))
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # the disk, not the tables
+        except sqlite3.DatabaseError as error:
+            if not textcheck.is_damage(error):  # the disk, not the tables
                 raise
             connection.execute("rollback to hb_rebuild")
         connection.execute("release hb_rebuild")

@@ -365,3 +365,23 @@ def test_what_is_about_a_workspace_needs_one(option: list[str], invoke: Callable
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert "name it" in result.stderr
+
+
+@pytest.mark.parametrize("variables", [{}, {"HEAVENBASE_QUERY_MAX_ROWS": "many"}])
+def test_a_setting_that_cannot_be_read_is_at_fault_and_no_extension_is(
+    invoke: Callable[..., Result], variables: dict[str, str]
+) -> None:
+    file = config.home() / "config.toml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('[query]\ndeadline = "soon"\n')
+
+    result = invoke("doctor", "--json", env=variables)
+
+    checks = [check for check in json.loads(result.stdout)["checks"] if check["state"] == "broken"]
+    assert result.exit_code == 1
+    assert [check["kind"] for check in checks] == ["settings"] * (1 + len(variables))
+    assert "query.deadline takes" in checks[0]["detail"]
+    assert checks[0]["name"].endswith("config.toml")
+    assert "upgrade" not in "".join(check["advice"] for check in checks)
+    assert [check["name"] for check in checks[1:]] == list(variables)
+    assert _checks(result)["extension", "system"]["state"] == "ok"

@@ -151,3 +151,16 @@ def test_a_thousand_entities_are_listed(invoke: Callable[..., Result]) -> None:
         workspace.register(*classes)
 
     assert len(invoke("ls", "many").stdout.splitlines()) == 1003
+
+
+def test_an_empty_file_is_no_workspace_in_the_list_nor_by_its_name(invoke: Callable[..., Result], library: str) -> None:
+    folder = config.home() / "workspaces" / "bad2"
+    folder.mkdir()
+    (folder / "main.db").touch()
+
+    listed, named = invoke("ls", "--json"), invoke("ls", "bad2")
+
+    assert [row["workspace"] for row in json.loads(listed.stdout)] == [library]
+    assert named.exit_code != 0
+    assert "no SQLite workspace 'bad2'" in named.stderr
+    assert "did you mean 'bad2'" not in named.stderr

@@ -139,3 +139,15 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Any) -> None:
             tracemalloc.stop()
             assert total == count
     assert peaks[1] < 1.5 * peaks[0]
+
+
+def test_a_row_that_has_changed_meanwhile_comes_only_if_the_condition_still_holds(ws: hb.HeavenBase) -> None:
+    frames = ws.query(Note).where(Note.kind == "k0").order_by("-n").iter_frames(10)
+    first = next(frames)
+    last = ws.query(Note).where(Note.kind == "k0").order_by("n").limit(1).execute().ids[0]
+    ws.set(last, {"kind": "k1"})
+
+    rows = [*first.rows(), *(row for frame in frames for row in frame.rows())]
+    assert {row["kind"] for row in rows} == {"k0"}
+    assert last not in {row["object_id"] for row in rows}
+    assert len(rows) == 31

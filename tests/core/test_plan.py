@@ -318,3 +318,41 @@ def test_the_types_of_an_answer_are_worked_out_when_asked(docs: hb.HeavenBase) -
         "kind": hb.ShortText(),
         "rows": hb.Integer(),
     }
+
+
+def test_more_aggregates_than_an_engine_has_columns_are_answered(ws: hb.HeavenBase) -> None:
+    class Sale(hb.Entity):
+        shop = hb.field(hb.ShortText)
+        price = hb.field(hb.Integer)
+
+    ws.register(Sale)
+    ws.upsert_many(Sale, [{"shop": "ab"[one % 2], "price": one} for one in range(10)])
+    many: dict[str, Any] = {f"a{one}": Sale.price.percentile(one / 20.01) for one in range(2001)}
+    wanted = ws.query(Sale).where(Sale.price >= 2).group_by("shop").order_by("-a7", "shop").limit(1)
+
+    (row,) = wanted.aggregate(**many).execute().rows()
+
+    assert (len(row), row["shop"], row["a0"], row["a2000"]) == (2002, "b", 3, pytest.approx(9, abs=0.01))
+
+
+def test_a_key_of_the_order_that_comes_again_changes_nothing(ws: hb.HeavenBase) -> None:
+    class Sale(hb.Entity):
+        price = hb.field(hb.Integer)
+
+    ws.register(Sale)
+    ws.upsert_many(Sale, [{"object_id": f"s{one}", "price": one % 3} for one in range(6)])
+    once = ws.query(Sale).order_by("-price", "object_id")
+
+    assert ws.query(Sale).order_by("-price", *["price", "-price"] * 1001, "object_id") == once
+    assert once.execute().ids == ["s2", "s5", "s1", "s4", "s0", "s3"]
+
+
+def test_a_group_is_ordered_by_a_key_that_is_named_twice(ws: hb.HeavenBase) -> None:
+    class Sale(hb.Entity):
+        shop = hb.field(hb.ShortText)
+
+    ws.register(Sale)
+    ws.upsert_many(Sale, [{"shop": one} for one in "abca"])
+    rows = ws.query(Sale).group_by("shop").aggregate(n="count").order_by("-n", "-shop", "shop").execute().rows()
+
+    assert [(row["shop"], row["n"]) for row in rows] == [("a", 2), ("c", 1), ("b", 1)]

@@ -298,7 +298,9 @@ def test_a_value_that_nobody_wrote_is_reported_and_stops_those_who_read_it(ws: h
     ]
     found = ws.query(Doc).execute()
     for read in (lambda: ws.get("a"), found.rows, lambda: found.column("tags")):
-        with pytest.raises(StorageError, match=r"a stored value of .*tags.* cannot be read: it was damaged outside"):
+        with pytest.raises(
+            StorageError, match=r"a stored value of doc\.tags in row 'a' cannot be read: it was damaged outside"
+        ):
             read()
     assert ws.get("b") is not None
     assert len(found.column("title")) == 3

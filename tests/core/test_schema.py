@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from heaven_core.entity import Entity, field
 from heaven_core.errors import FormatTooNew, InvalidName, SchemaError, UnknownField
 from heaven_core.schema import (
+    MAX_FIELDS,
     MISSING,
     SCHEMA_FORMAT,
     ComputeSchema,
@@ -36,6 +37,9 @@ from heaven_core.types import (
     Timestamp,
     Vector,
 )
+
+if TYPE_CHECKING:
+    from conftest import Open
 
 pytestmark = pytest.mark.unit
 
@@ -288,3 +292,23 @@ def test_an_unknown_field_is_told_the_nearest() -> None:
         schema.field(["unhashable"])
 
     assert vars(raised.value)["field"] == "nam"
+
+
+def test_an_entity_has_as_many_fields_as_every_engine_can_hold(open_workspace: Open) -> None:
+    texts = [
+        FieldSchema("wide", f"f{one}", ShortText(), stores=(StoreChoice(None, "suffix-index"),))
+        for one in range(MAX_FIELDS)
+    ]
+    wide = Entity.from_schema(EntitySchema.made("wide", texts))
+    row = {"object_id": "a", **{f"f{one}": f"text {one}" for one in range(MAX_FIELDS)}}
+
+    for engine in ("sqlite", "inmem"):
+        ws = open_workspace(engine, id=f"wide-{engine}")
+        ws.register(wide)
+        ws.upsert(wide, row)
+        assert ws.query(wide).where({"f7": {"$ends_with": "t 7"}}).order_by(*row).execute().rows() == [
+            {"name": None, **row}
+        ]
+        assert ws.check().ok
+    with pytest.raises(SchemaError, match="entity 'wide' has 951 fields; at most 950 are possible"):
+        EntitySchema.made("wide", [*texts, FieldSchema("wide", "more", ShortText())])

@@ -657,3 +657,15 @@ print(json.dumps(said))
     assert found["thread"] in {200, "StorageReadOnly", "StorageError"}
     assert found["other"] in {"StorageReadOnly", "StorageError"}
     assert found["later"] == 200
+
+
+def test_an_empty_path_is_refused_and_is_not_the_current_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(hb.errors.ConfigError, match="the workspace's path is empty"):
+        hb.HeavenBase("x", path="")
+    with pytest.raises(hb.errors.ConfigError, match="'database' is empty"):
+        hb.HeavenBase("x", backends={"main": {"type": "sqlite", "database": ""}})
+    assert list(tmp_path.iterdir()) == []

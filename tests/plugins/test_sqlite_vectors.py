@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -373,3 +373,27 @@ def test_readers_beside_writers_never_see_a_vector_of_another_moment(ws: hb.Heav
         thread.join()
 
     assert wrong == []
+
+
+def test_a_file_that_is_restored_while_it_is_open_and_written_to_again_is_searched_as_it_is(
+    ws: hb.HeavenBase, tmp_path: Path
+) -> None:
+    def nearest() -> list[str]:
+        return ws.query(Spot).near(Spot.place, [1.0, 0.0], 1).execute().ids
+
+    ws.upsert_many(Spot, [{"object_id": "a", "place": [1.0, 0.0]}, {"object_id": "b", "place": [0.0, 1.0]}])
+    with (
+        closing(sqlite3.connect(tmp_path / "spots" / "main.db")) as file,
+        closing(sqlite3.connect(tmp_path / "kept.db")) as kept,
+    ):
+        file.backup(kept)
+        ws.set("a", {"place": [0.0, 1.0]})
+        ws.set("b", {"place": [1.0, 0.0]})
+        assert nearest() == ["b"]
+        kept.backup(file)
+        ws.set("b", {"n": 1})
+        ws.set("b", {"n": 2})
+
+        assert nearest() == ["a"]
+        ws.set("b", {"n": 3})
+        assert nearest() == ["a"]
