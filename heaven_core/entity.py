@@ -137,7 +137,7 @@ class Field(Generic[T]):
             if default is MISSING:
                 return None
             value = copied(default)
-            if isinstance(value, (list, dict)):  # the caller may change it, and means the row
+            if isinstance(default, (list, dict)):  # the caller may change it, and means the row
                 vars(instance)[self.name] = value
             return value
 
