@@ -17,7 +17,7 @@ from heaven_core.errors import HeavenError, UniqueViolation
 from heaven_core.sql import encoded_item, entity_table, quote, reversed_column, side_table
 from heaven_core.text import index_text
 from heaven_core.types import canonical_json
-from heaven_sqlite import statements, textcheck
+from heaven_sqlite import statements
 from heaven_sqlite.failures import translated
 
 if TYPE_CHECKING:
@@ -231,6 +231,8 @@ def fill_satellites(connection: Connection, before: Layout, after: Layout) -> No
 
 def rebuild(connection: Connection, index: statements.TextIndex) -> None:
     """Make a text index anew from the rows."""
+    from heaven_sqlite import textcheck  # opening a workspace does without it
+
     textcheck.drop(connection, index)
     connection.execute(index.create)
     connection.execute(index.fill)
@@ -245,6 +247,8 @@ def rebuild_reversed(connection: Connection, layout: Layout, name: str) -> None:
 
 def rebuild_every_fulltext(connection: Connection) -> None:
     """Make all full-text indexes anew from what stands in the file; a damaged one is left for a check to find."""
+    from heaven_sqlite import textcheck
+
     for (entity,) in connection.execute(statements.FULLTEXT_TABLES).fetchall():
         connection.execute("savepoint hb_rebuild")
         try:
