@@ -91,7 +91,8 @@ class Change(NamedTuple):
 class Batch(NamedTuple):
     """Checked rows by column: `columns[name][i]` belongs to `ids[i]`; every column of the layout is there.
 
-    `fresh` promises that the kernel has just made the ids, so none of them exists. Lists and
+    An engine whose capabilities have "packed" may be given vectors as the bytes of their 32-bit floats, little end
+    first. `fresh` promises that the kernel has just made the ids, so none of them exists. Lists and
     dicts among the values may still be the caller's: an engine that keeps them copies them.
     """
 

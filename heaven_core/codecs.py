@@ -39,7 +39,9 @@ def _decode_duration(value: int) -> timedelta:
     return timedelta(microseconds=value)
 
 
-def _encode_vector(value: Sequence[float]) -> bytes:
+def _encode_vector(value: Sequence[float] | bytes) -> bytes:
+    if isinstance(value, bytes):  # packed already
+        return value
     import sys
 
     packed = array("f", value)

@@ -35,7 +35,7 @@ from heaven_core.errors import (
 from heaven_core.placement import (
     PRIMARY,
     Placed,
-    layout_of,
+    layouts_of,
     place,
     placement_from_dict,
     placement_to_dict,
@@ -52,7 +52,9 @@ if TYPE_CHECKING:
     from heaven_core.external import ExternalBackend
     from heaven_core.files import FileStore
     from heaven_core.hooks import Hooks
+    from heaven_core.outbox import Outbox
     from heaven_core.plugin import ExtensionSpec, StoragePlugin
+    from heaven_core.spread import SpreadBackend
 
 _text, _json = ShortText(), Json()
 
@@ -104,6 +106,7 @@ class WorkspaceCore:
         self._raw: dict[str, dict[str, Any]] = {}
         self.activation: Activation | None = None
         self._files: FileStore | None = None
+        self._outbox: Outbox | None = None
         self._setup: Any = None
         """The transaction that makes a new workspace; `settle` commits it."""
         try:
@@ -137,8 +140,8 @@ class WorkspaceCore:
 
     def _open_tables(self) -> None:
         """Find the kernel's own tables, or make them in a new workspace."""
-        self._entities = layout_of(ENTITY_TABLE, _inline(ENTITY_TABLE), PRIMARY, self.types[PRIMARY])
-        self._extensions = layout_of(EXTENSION_TABLE, _inline(EXTENSION_TABLE), PRIMARY, self.types[PRIMARY])
+        self._entities = layouts_of(ENTITY_TABLE, _inline(ENTITY_TABLE), self.types)[PRIMARY]
+        self._extensions = layouts_of(EXTENSION_TABLE, _inline(EXTENSION_TABLE), self.types)[PRIMARY]
         self.reread()
         if self.epoch:
             return
@@ -280,22 +283,46 @@ class WorkspaceCore:
         return made
 
     def _made(self, schema: EntitySchema, cls: type[Entity], placement: dict[str, Placed], owner: str) -> StoredEntity:
-        layout = layout_of(schema, placement, PRIMARY, self.types[PRIMARY])
+        layouts = layouts_of(schema, placement, self.types)
+        layout = layouts[PRIMARY]
         derive = resolve_derive(schema, cls) if schema.derived else None
         failure = None if self.activation is None else self.activation.failure_of(owner)
+        spread = self._spread(schema, layouts) if derive is None and len(layouts) > 1 else None
+        backend = spread or self.primary
         in_files = derive is None and any(one.strategy == "external" for one in layout.columns)
-        external = self._external(layout) if in_files else None
-        backend = external or self.primary
-        more: Any = {"derive": derive, "failure": failure, "external": external}
+        external = self._external(backend, layout) if in_files else None
+        more: Any = {"derive": derive, "failure": failure, "external": external, "spread": spread}
+        backend = external or backend
         return StoredEntity(schema, cls, placement, layout, backend, self.registries, **more)
 
-    def _external(self, layout: Layout) -> ExternalBackend:
-        """The primary for an entity with fields in files."""
+    def _spread(self, schema: EntitySchema, layouts: Mapping[str, Layout]) -> SpreadBackend:
+        """The engines of an entity whose fields lie in several."""
+        from heaven_core.spread import SpreadBackend, beside
+
+        engines = {name: self.primary if name == PRIMARY else beside(self.backends[name]) for name in layouts}
+        return SpreadBackend(schema, self.outbox(), {name: (engines[name], layouts[name]) for name in layouts})
+
+    def outbox(self) -> Outbox:
+        """What the engines beside the primary have yet to be told."""
+        with self.lock:
+            if self._outbox is None:
+                from heaven_core.outbox import Outbox
+
+                self._outbox = Outbox(self)
+            return self._outbox
+
+    def after_commit(self, tx: Any) -> None:
+        """Let what a transaction has committed reach the engines beside the primary."""
+        if self._outbox is not None:
+            self._outbox.after_commit(tx)
+
+    def _external(self, backend: Any, layout: Layout) -> ExternalBackend:
+        """The engine for an entity with fields in files."""
         from heaven_core.external import ExternalBackend
 
         files = self.files()
         assert files is not None  # else `without_files` has placed the fields otherwise
-        return ExternalBackend(self.primary, layout, files)
+        return ExternalBackend(backend, layout, files)
 
     def files(self) -> FileStore | None:
         """The files of fields that lie outside their rows; None where nothing may be written to disk."""
@@ -400,6 +427,8 @@ class WorkspaceCore:
         stored = self._made(schema, cls, placement, owner)
         if not schema.derived and (old is None or not diff.empty):
             self.primary.ddl(Change(None if old is None else old.layout, stored.layout), tx)
+            if stored.spread is not None:
+                self._prepare(stored.spread, old, tx)
         row = {
             "object_id": schema.id,
             "body": schema.to_dict(),
@@ -407,6 +436,12 @@ class WorkspaceCore:
             "owner": owner,
         }
         return stored, diff, row
+
+    def _prepare(self, spread: SpreadBackend, old: StoredEntity | None, tx: Any) -> None:
+        """Make what the engines beside the primary need for an entity."""
+        if not any(one["backend"] != PRIMARY for row in self._raw.values() for one in row["placement"].values()):
+            self.outbox().create(tx)  # the first one that is spread
+        spread.prepare(None if old is None else old.spread, None if old is None else old.layout)
 
     def _save(self, made: list[tuple[StoredEntity, SchemaDiff, dict[str, Any]]], owner: str, tx: Any) -> None:
         self.primary.write(self._entities, make_batch(ENTITY_TABLE, [row for _, _, row in made]), tx)
@@ -464,7 +499,11 @@ class WorkspaceCore:
         """What is wrong in the backends."""
         usable, errors = self.usable_stored()
         layouts = [one.layout for one in usable if one.derive is None]
-        found = self.primary.recover([self._entities, self._extensions, *layouts], repair=repair)
+        spread = [one.spread for one in usable if one.spread is not None]
+        own = [self._entities, self._extensions, *(self.outbox().layouts if spread else ())]
+        found = self.primary.recover([*own, *layouts], repair=repair)
+        for one in spread:
+            one.check(found, repair=repair)
         found += [Finding(PRIMARY, name, "unusable-entity", str(error), False) for name, error in errors.items()]
         files = self.files()
         if files is None:

@@ -20,10 +20,11 @@ from heaven_core.ops import AGGREGATES, FILTERS, RANKS
 from heaven_core.plugin import describe
 from heaven_core.registry import Registries
 from heaven_core.schema import EntitySchema, FieldSchema, StoreChoice
-from heaven_core.types import ShortText
+from heaven_core.types import Integer, ShortText
 
 PRIMARY = "main"
 _HASH = ShortText()
+_LSN = Integer()
 
 
 class Placed(NamedTuple):
@@ -57,14 +58,11 @@ def _placed(schema: EntitySchema, field: FieldSchema, backends: Mapping[str, str
     names = {choice.to for choice in choices if choice.to is not None}
     if len(names) > 1:
         raise PlacementError(f"{_where(field)}: one backend holds a field, not {' and '.join(sorted(names))}")
-    backend = names.pop() if names else PRIMARY
+    backend = names.pop() if names else _usual_backend(field, backends, registries)
     if backend not in backends:
         raise PlacementError(f"{_where(field)}: there is no backend {backend!r}; {did_you_mean(backend, backends)}")
     if backend != PRIMARY:
-        raise PlacementError(
-            f"{_where(field)}: fields beside the primary need the write protocol for several engines, "
-            f"which this version does not have; place the field in {PRIMARY!r}"
-        )
+        _check_beside(field, backend, backends, registries)
     if any(choice.mirror for choice in choices):
         raise PlacementError(f"{_where(field)}: a mirror is a copy in the primary, where the field lies already")
     asked = [registries.strategy(choice.strategy) for choice in choices if choice.strategy is not None]
@@ -73,9 +71,42 @@ def _placed(schema: EntitySchema, field: FieldSchema, backends: Mapping[str, str
     if len(storing) > 1:
         raise PlacementError(f"{_where(field)}: one strategy stores a field, not {' and '.join(storing)}")
     strategy = storing[0] if storing else default_strategy(field)
+    if strategy == "external" and backend != PRIMARY:
+        raise PlacementError(f"{_where(field)}: files lie beside the primary, {PRIMARY!r}; place the field there")
     for one in (*storing, *indexes):
         _check_offered(field, backend, backends[backend], one, registries)
     return Placed(backend, strategy, indexes)
+
+
+def _usual_backend(field: FieldSchema, backends: Mapping[str, str], registries: Registries) -> str:
+    """The primary; for vectors the one backend beside it that ranks them, if there is exactly one."""
+    if field.dtype.kind != "vector":
+        return PRIMARY
+    persistent = registries.backend(backends[PRIMARY]).persistent
+    ranking = [
+        name
+        for name, kind in backends.items()
+        if name != PRIMARY
+        and registries.handler(type(field.dtype), "near", kind, "inline")
+        and (registries.backend(kind).persistent or not persistent)
+    ]
+    return ranking[0] if len(ranking) == 1 else PRIMARY
+
+
+def _check_beside(field: FieldSchema, backend: str, backends: Mapping[str, str], registries: Registries) -> None:
+    """Refuse what only the primary can keep: identity, uniqueness, and data that outlives the process."""
+    if field.name in {"object_id", "name"}:
+        raise PlacementError(f"{_where(field)}: what a row is called lies in the primary, {PRIMARY!r}")
+    if field.unique:
+        raise PlacementError(
+            f"{_where(field)}: a unique field lies in the primary, {PRIMARY!r}, which decides who was first"
+        )
+    persistent, primary = (registries.backend(backends[one]).persistent for one in (backend, PRIMARY))
+    if primary and not persistent:
+        raise PlacementError(
+            f"{_where(field)}: backend {backend!r} keeps nothing beyond the process, while the rows are to stay; "
+            "place the field elsewhere"
+        )
 
 
 def default_strategy(field: FieldSchema) -> str:
@@ -135,7 +166,24 @@ def without_files(placement: Placement) -> dict[str, Placed]:
     }
 
 
-def layout_of(schema: EntitySchema, placement: Placement, backend: str, backend_type: str) -> Layout:
+LSN = "_lsn"
+"""The column of an engine beside the primary that holds the LSN of the write that a row comes from."""
+
+
+def lsn_column(backend: str) -> str:
+    """The column of the primary that holds the same for each engine beside it."""
+    return f"_v_{backend}"
+
+
+def layouts_of(schema: EntitySchema, placement: Placement, backends: Mapping[str, str]) -> dict[str, Layout]:
+    """What each backend stores of the entity, the primary first; one that holds none of its fields has no layout."""
+    names = list(dict.fromkeys((PRIMARY, *(one.backend for one in placement.values()))))
+    return {name: _layout_of(schema, placement, name, backends[name], names[1:]) for name in names}
+
+
+def _layout_of(
+    schema: EntitySchema, placement: Placement, backend: str, backend_type: str, others: Sequence[str]
+) -> Layout:
     """What one backend stores of the entity: of a field that lies in files, the hash."""
     columns = [
         Column(
@@ -146,6 +194,8 @@ def layout_of(schema: EntitySchema, placement: Placement, backend: str, backend_
         for field in schema.fields
         if placement[field.name].backend == backend or field.name == "object_id"
     ]
+    hidden = [lsn_column(one) for one in others] if backend == PRIMARY else [LSN]
+    columns += [Column(FieldSchema(schema.id, name, _LSN), "inline") for name in hidden]
     return Layout(schema.id, backend, backend_type, columns)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from heaven_core import evaluate
-from heaven_core.backend import Grouping, Limits, Near, Rows, Scan, Search
+from heaven_core.backend import Backend, Grouping, Layout, Limits, Near, Rows, Scan, Search
 from heaven_core.codecs import row_maker
 from heaven_core.derive import Hints
 from heaven_core.errors import DeadlineExceeded, HeavenError, QueryError
@@ -48,7 +48,7 @@ MAX_NESTING = 20
 """Levels of a condition that an engine is given at once: SQLite's parser has a small stack."""
 
 
-def _levels(parts: int) -> int:
+def levels(parts: int) -> int:
     """How many levels of parentheses a list of parts becomes: a balanced tree of groups of eight."""
     return 1 + (max(parts - 1, 0) // 8).bit_length()
 
@@ -63,7 +63,16 @@ class Planner:
         """Whether the whole filter runs in Python, because it is too large for the engine."""
         self.steps: list[dict[str, Any]] = []
         self.explaining = dry
+        self.analyze = False
         self._ends: float | None = None
+
+    def _part(self) -> tuple[Backend, Layout]:
+        """The engine that answers, and what it stores of the entity."""
+        return self.stored.backend, self.stored.layout
+
+    def _resolve(self, field: FieldSchema, op: str) -> Resolved:
+        """The handler of the engine that answers."""
+        return self.stored.resolve(field, op)
 
     def _left(self) -> Limits:
         """The query's bounds, with the time that is left of it after the steps before."""
@@ -90,7 +99,7 @@ class Planner:
 
     def _all_in_python(self, expr: Expr) -> Where:
         fields = tuple(dict.fromkeys(one.field.name for one in predicates(expr)))
-        ctx = self.stored.layout
+        ctx = self._part()[1]
         notes = "no handler: too large for the engine, so scanned in Python"
         self.steps.append({"step": "filter", "field": ", ".join(fields), "backend": ctx.backend, "mode": "python"})
         self.steps[-1] |= {"backend_type": ctx.backend_type, "notes": notes}
@@ -107,7 +116,7 @@ class Planner:
         if isinstance(expr, Not):
             return NoneOf(self._where(expr.child, room - 1)) if room > 0 else self._first(expr)
         assert isinstance(expr, (And, Or))
-        left = room - _levels(len(expr.children))
+        left = room - levels(len(expr.children))
         if left < 0 and room < MAX_NESTING:
             return self._first(expr)
         parts = [self._where(child, left) for child in expr.children]
@@ -116,12 +125,11 @@ class Planner:
     def _first(self, expr: Expr) -> Where:
         where = self._where(expr, MAX_NESTING)
         notes = f"nested deeper than {MAX_NESTING} levels: answered first, joined as ids"
-        self.steps.append({"step": "ids", "backend": self.stored.layout.backend, "mode": "native", "notes": notes})
+        self.steps.append({"step": "ids", "backend": self._part()[1].backend, "mode": "native", "notes": notes})
         return IdSet(() if self.dry else [row["object_id"] for row in self._columns(("object_id",), where)])
 
     def _leaf(self, leaf: Predicate) -> Where:
-        stored = self.stored
-        resolved = stored.resolve(leaf.field, leaf.op.name)
+        resolved = self._resolve(leaf.field, leaf.op.name)
         if resolved.compile is None:
             return self._in_python(leaf)
         try:
@@ -143,8 +151,7 @@ class Planner:
 
     def _in_python(self, leaf: Predicate) -> Where:
         """Rows found by evaluating one predicate in Python on the one column it needs."""
-        stored = self.stored
-        self._note("filter", leaf, stored.resolve(leaf.field, leaf.op.name).ctx, False, "no handler: scanned in Python")
+        self._note("filter", leaf, self._resolve(leaf.field, leaf.op.name).ctx, False, "no handler: scanned in Python")
         if self.dry:
             return IdSet(())
         test = leaf.op.predicate(leaf.field.dtype, leaf.value)
@@ -155,8 +162,9 @@ class Planner:
 
     def _columns(self, names: tuple[str, ...], where: Where | None) -> list[dict[str, Any]]:
         limits = self._left().of_a_step()
-        rows = self.stored.backend.run(Scan(self.stored.layout, names, where=where, limits=limits), self.tx)
-        return row_maker(rows.names, rows.decoders, self.stored.layout.entity)(rows.tuples)
+        backend, layout = self._part()
+        rows = backend.run(Scan(layout, names, where=where, limits=limits), self.tx)
+        return row_maker(rows.names, rows.decoders, layout.entity)(rows.tuples)
 
     def _note(self, step: str, leaf: Any, ctx: HandlerContext, native: bool, notes: str, owner: str = "") -> None:
         entry: dict[str, Any] = {
@@ -205,7 +213,7 @@ class Planner:
     def _scan(self, where: Where | None, **more: Any) -> Scan:
         query = self.query
         return Scan(
-            self.stored.layout,
+            self._part()[1],
             self.columns(),
             where=where,
             order=query.order,
@@ -221,7 +229,7 @@ class Planner:
             if self.dry:
                 return Rows((), (), [])
         try:
-            rows = self.stored.backend.run(scan, self.tx)
+            rows = self._part()[0].run(scan, self.tx)
         except HeavenError:
             raise
         except Exception as error:
@@ -239,15 +247,15 @@ class Planner:
         found = {
             f"{leaf.op.name} on {leaf.field.name} (of {owner})"
             for leaf in predicates(self.query.filter)
-            if (owner := _owner(self.stored.resolve(leaf.field, leaf.op.name))) not in own
+            if (owner := _owner(self._resolve(leaf.field, leaf.op.name))) not in own
         }
         return ", ".join(sorted(found))
 
     def _note_scan(self, scan: Scan) -> None:
         entry: dict[str, Any] = {
             "step": "group" if scan.group else "near" if scan.near else "search" if scan.search else "scan",
-            "backend": self.stored.layout.backend,
-            "backend_type": self.stored.layout.backend_type,
+            "backend": scan.layout.backend,
+            "backend_type": scan.layout.backend_type,
             "mode": "native",
         }
         if scan.search:
@@ -268,7 +276,7 @@ class Planner:
         """The engine's estimate, if it has one soon: it may look at rows."""
         limits = Limits(ESTIMATE_S, None, None)
         try:
-            return self.stored.backend.estimate(Scan(scan.layout, where=scan.where, limits=limits))
+            return self._part()[0].estimate(Scan(scan.layout, where=scan.where, limits=limits))
         except DeadlineExceeded:
             return None
 
@@ -279,7 +287,7 @@ class Planner:
         spec = self.query.near_
         assert spec is not None
         near = Near(spec.field, spec.query, spec.top_k, spec.metric)
-        if self.stored.resolve(spec.field, "near").compile is not None:
+        if self._resolve(spec.field, "near").compile is not None:
             return self._answered(self._scan(where, near=near))
         self.steps.append(self._python_step("near", spec.field, "exact matrix in Python: the engine has no vectors"))
         return self._ranked_in_python(where, (spec.field.name,), lambda rows: evaluate.nearest(rows, near), "_distance")
@@ -300,8 +308,9 @@ class Planner:
         return Rows((*found.names, "_score"), (*found.decoders, None), tuples[query.offset_ : stop])
 
     def _sub(self, query: Query, *, quiet: bool = False) -> Rows:
-        planner = Planner(self.stored, query, self.tx, dry=self.dry)
+        planner = type(self)(self.stored, query, self.tx, dry=self.dry)
         planner.in_python, planner.explaining, planner._ends = self.in_python, self.explaining, self._ends
+        planner.analyze = self.analyze
         rows = planner.run()
         self.steps += [] if quiet else planner.steps
         return rows
@@ -316,7 +325,7 @@ class Planner:
         if not search.tokens:
             where = AnyOf(())
             return self._ranked_in_python(where, (), lambda rows: ([], []), "_score")
-        if all("inverted" in self.stored.placement[field.name].indexes for field in fields):
+        if all(self._is_indexed(field) for field in fields):
             return self._answered(self._scan(where, search=search))
         names = tuple(field.name for field in fields)
         for field in fields:
@@ -329,6 +338,11 @@ class Planner:
             where, names, lambda rows: evaluate.best_matches(rows, search, everything, clock), "_score"
         )
 
+    def _is_indexed(self, field: FieldSchema) -> bool:
+        """Whether the engine that answers has the words of a field."""
+        placed = self.stored.placement[field.name]
+        return "inverted" in placed.indexes and placed.backend == self._part()[1].backend
+
     def _search_fields(self) -> tuple[FieldSchema, ...]:
         """Those that were named; else those with a full-text index, whoever placed it; else every text but the name."""
         spec = self.query.search_
@@ -340,7 +354,7 @@ class Planner:
         return tuple(indexed or [field for field in texts if field.name != "name"] or texts)
 
     def _python_step(self, step: str, field: FieldSchema, notes: str) -> dict[str, Any]:
-        ctx = self.stored.resolve(field, step).ctx
+        ctx = self._resolve(field, step).ctx
         return {
             "step": step,
             "field": field.name,
@@ -398,7 +412,7 @@ class Planner:
         query = self.query
         group = Grouping(query.group, aggregates, query.having_)
         return Scan(
-            self.stored.layout,
+            self._part()[1],
             where=where,
             order=query.order,
             limit=query.limit_,
@@ -409,7 +423,7 @@ class Planner:
 
     def _aggregate(self, one: Aggregate) -> QueryFragment | None:
         field = one.field if one.field is not None else self.stored.schema.by_name["object_id"]
-        resolved = self.stored.resolve(field, one.op)
+        resolved = self._resolve(field, one.op)
         if resolved.compile is None:
             return None
         fragment = resolved.compile(field, one.param, resolved.ctx)
@@ -422,7 +436,7 @@ class Planner:
         aggregates = tuple(_python_aggregate(alias, one) for alias, one in self.query.aggregates)
         fields = [one.field.name for _, one, _ in aggregates if one.field is not None]
         names = tuple(dict.fromkeys(("object_id", *self.query.group, *fields)))
-        self.steps.append({"step": "group", "backend": self.stored.layout.backend, "mode": "python"})
+        self.steps.append({"step": "group", "backend": self._part()[1].backend, "mode": "python"})
         if self.dry:
             return Rows((), (), [])
         scan = self._group_scan(None, aggregates)
@@ -439,9 +453,13 @@ class Planner:
         from heaven_core.derive import View, derived_rows  # which imports this module, for the hints
 
         hints = Hints(equalities(query.filter))
-        rows = derived_rows(stored.schema, stored.derive, View(query.source), hints)
-        test = evaluate.expr_test(query.filter)
-        where = QueryFragment("derived", "all", "", test)
+        rows = list(derived_rows(stored.schema, stored.derive, View(query.source), hints))
+        return self._in_memory(rows)
+
+    def _in_memory(self, rows: Sequence[Any]) -> Rows:
+        """The query over rows that lie in memory."""
+        query = self.query
+        where = QueryFragment("python", "all", "", evaluate.expr_test(query.filter))
         if query.group or query.aggregates:
             aggregates = tuple(_python_aggregate(alias, one) for alias, one in query.aggregates)
             return evaluate.scan(self._group_scan(where, aggregates), rows)
@@ -521,9 +539,17 @@ class LazyTypes(Mapping[str, LogicalType[Any]]):
 
 def run(stored: StoredEntity, query: Query, tx: Any) -> ResultFrame:
     """The answer to a query."""
-    planner = Planner(stored, query, tx)
+    planner = _planner(stored, query, tx)
     searched = "" if query.search_ is None else query.search_.query
     return ResultFrame(_rows(planner), LazyTypes(query), query.group, searched, query.schema.id)
+
+
+def _planner(stored: StoredEntity, query: Query, tx: Any, *, dry: bool = False) -> Planner:
+    if stored.spread is None:
+        return Planner(stored, query, tx, dry=dry)
+    from heaven_core.spread_plan import SpreadPlanner  # which knows this module
+
+    return SpreadPlanner(stored, query, tx, dry=dry)
 
 
 def _rows(planner: Planner) -> Rows:
@@ -537,8 +563,8 @@ def _rows(planner: Planner) -> Rows:
 
 def explain(stored: StoredEntity, query: Query, tx: Any, *, analyze: bool) -> Explanation:
     """How the query is answered; with `analyze`, after having answered it."""
-    planner = Planner(stored, query, tx, dry=not analyze)
-    planner.explaining = True
+    planner = _planner(stored, query, tx, dry=not analyze)
+    planner.explaining, planner.analyze = True, analyze
     started = time.perf_counter()
     rows = _rows(planner)
     seconds = time.perf_counter() - started

@@ -34,7 +34,7 @@ from heaven_core.types import BUILTIN, Array, LogicalType, canonical_json
 
 Sql = tuple[str, tuple[Any, ...]]
 
-NEVER: Sql = ("0", ())
+NEVER: Sql = ("(1 = 0)", ())
 """A condition that no row satisfies."""
 
 MAX_PARAMETERS = 32_000
@@ -80,8 +80,13 @@ def reversed_column(field: str) -> str:
     return quote(f"_reversed_{field}")
 
 
-def where_sql(where: Where | None) -> Sql:
-    """The condition as SQL; empty for none.
+def json_ids(ids: Sequence[str]) -> Sql:
+    """The condition that a row is among these, as SQLite says it."""
+    return 't."object_id" in (select value from json_each(?))', (canonical_json(list(ids)),)
+
+
+def where_sql(where: Where | None, id_set: Callable[[Sequence[str]], Sql] = json_ids) -> Sql:
+    """The condition as SQL; empty for none. `id_set` says how an engine tells rows by their ids.
 
     A fragment may be null for null fields. `and` and `or` keep that harmless, and a
     complement asks `is not true`, so the whole is two-valued.
@@ -89,7 +94,7 @@ def where_sql(where: Where | None) -> Sql:
     if where is None:
         return "", ()
     parameters: list[Any] = []
-    text = _assembled(where, parameters)
+    text = _assembled(where, parameters, id_set)
     if len(parameters) > MAX_PARAMETERS:
         raise ConditionTooLarge(
             f"the query compares with {len(parameters)} values; at most {MAX_PARAMETERS} are possible"
@@ -99,19 +104,20 @@ def where_sql(where: Where | None) -> Sql:
     return text, tuple(parameters)
 
 
-def _assembled(where: Where, parameters: list[Any]) -> str:
+def _assembled(where: Where, parameters: list[Any], id_set: Callable[[Sequence[str]], Sql]) -> str:
     if isinstance(where, QueryFragment):
         text, values = where.payload
         parameters.extend(values)
         return text
     if isinstance(where, IdSet):
-        parameters.append(canonical_json(list(where.ids)))
-        return 't."object_id" in (select value from json_each(?))'
+        text, values = id_set(where.ids)
+        parameters.extend(values)
+        return text
     if isinstance(where, NoneOf):
-        return f"({_assembled(where.part, parameters)}) is not true"
+        return f"({_assembled(where.part, parameters, id_set)}) is not true"
     if not where.parts:
-        return "1" if isinstance(where, AllOf) else "0"
-    return _balanced([_assembled(part, parameters) for part in where.parts], isinstance(where, AllOf))
+        return "(1 = 1)" if isinstance(where, AllOf) else NEVER[0]
+    return _balanced([_assembled(part, parameters, id_set) for part in where.parts], isinstance(where, AllOf))
 
 
 def _balanced(parts: Sequence[str], conjunction: bool) -> str:

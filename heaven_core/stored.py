@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from heaven_core.external import ExternalBackend
     from heaven_core.placement import Placement
     from heaven_core.registry import Registries
+    from heaven_core.spread import SpreadBackend
 
 
 class StoredEntity:
@@ -34,6 +35,7 @@ class StoredEntity:
         "resolved",
         "schema",
         "seen",
+        "spread",
     )
 
     def __init__(
@@ -48,6 +50,7 @@ class StoredEntity:
         derive: Derive | None = None,
         failure: str | None = None,
         external: ExternalBackend | None = None,
+        spread: SpreadBackend | None = None,
     ) -> None:
         self.schema, self.cls, self.placement, self.layout = schema, cls, placement, layout
         self.backend, self.registries, self.derive = backend, registries, derive
@@ -55,32 +58,41 @@ class StoredEntity:
         """Why writes are refused: the extension that owns the entity is not active."""
         self.external = external
         """The backend once more if fields lie in files."""
-        self.resolved: dict[tuple[str, str], Resolved] = {}
+        self.spread = spread
+        """The engines one by one if fields lie in several."""
+        self.resolved: dict[tuple[str, ...], Resolved] = {}
         self.seen: Any = None
 
     def staged(self, batch: Batch) -> Batch:
         """The batch with the files of its values made, which takes time and needs no lock."""
         return batch if self.external is None else self.external.staged(self.layout, batch)
 
-    def resolve(self, field: FieldSchema, op: str) -> Resolved:
-        """The handler for an operation on a field, its context, and how to compile it."""
+    def resolve(self, field: FieldSchema, op: str, at: str | None = None) -> Resolved:
+        """The handler for an operation on a field, its context, and how to compile it.
+
+        `at` names the backend for a field that lies in several, which is the object_id.
+        """
         generation = self.registries.generation
         if generation != self.seen:
             self.resolved, self.seen = {}, generation
-        key = (field.name, op)
+        key = (field.name, op) if at is None else (field.name, op, at)
         found = self.resolved.get(key)
         if found is None:
-            found = self.resolved[key] = self._resolve(field, op)
+            found = self.resolved[key] = self._resolve(field, op, at)
         return found
 
-    def _resolve(self, field: FieldSchema, op: str) -> Resolved:
+    def _resolve(self, field: FieldSchema, op: str, at: str | None) -> Resolved:
         placed = self.placement[field.name]
+        if at is not None:
+            placed = placed._replace(backend=at)
+        kind = self.layout.backend_type if self.spread is None else self.spread.parts[placed.backend][1].backend_type
         for strategy in (*placed.indexes, placed.strategy):
-            handler = self.registries.handler(type(field.dtype), op, self.layout.backend_type, strategy)
+            handler = self.registries.handler(type(field.dtype), op, kind, strategy)
             if handler is not None:
-                ctx = HandlerContext(placed.backend, self.layout.backend_type, strategy, self.schema.id)
-                return Resolved(handler, ctx, handler.compile)
-        return Resolved(None, HandlerContext(placed.backend, self.layout.backend_type, "", self.schema.id), None)
+                return Resolved(
+                    handler, HandlerContext(placed.backend, kind, strategy, self.schema.id), handler.compile
+                )
+        return Resolved(None, HandlerContext(placed.backend, kind, "", self.schema.id), None)
 
 
 class Resolved(NamedTuple):

@@ -827,3 +827,20 @@ def copied(value: Any) -> Any:
     if is_dict(value):
         return {key: copied(item) for key, item in value.items()}
     return value
+
+
+def is_same(left: Any, right: Any) -> bool:
+    """Whether a stored and a new value are the same to the last bit: 1, 1.0 and True are three values."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, (list, dict)):
+        return left == right and _canonical_or_none(left) == _canonical_or_none(right)
+    return left == right
+
+
+def _canonical_or_none(value: Any) -> str | None:
+    """The canonical text of JSON data; None for other collections, whose items have one type."""
+    try:
+        return canonical_json(value)
+    except TypeError:
+        return None

@@ -146,6 +146,7 @@ class HeavenBase(Access):
             raise
         finally:
             core.threads.discard(thread)
+        core.after_commit(tx)
         _tell(core, writer, lsn)
 
     @staticmethod
@@ -181,6 +182,7 @@ class HeavenBase(Access):
         finally:
             core.threads.discard(thread)
             writer.ended = True
+        core.after_commit(writer.tx)
         _tell(core, writer, lsn)
 
     # schema ------------------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ from heaven_core.evaluate import Clock, answer, order_rows, row_test, scan, sele
 from heaven_core.handlers import AllOf, QueryFragment, Where
 from heaven_core.narrow import is_dict, is_list
 from heaven_core.schema import FieldSchema
-from heaven_core.types import canonical_json, copied
+from heaven_core.types import copied, is_same
 from heaven_inmem.indexes import EqualityIndex, SuffixList, TrigramSets
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ class MemoryBackend:
             row: Row = dict(zip(names, values, strict=True))
             object_id = row["object_id"]
             before = overlay[object_id] if object_id in overlay else table.rows.get(object_id)
-            if before is not None and all(_same(before[name], row[name]) for name in names):
+            if before is not None and all(is_same(before[name], row[name]) for name in names):
                 continue
             (inserted if before is None else updated).append(position)
             row["_v"] = lsn
@@ -444,23 +444,6 @@ def _in_order(value: Any) -> Any:
     if is_dict(value):
         return {key: _in_order(value[key]) for key in sorted(value)}
     return list(map(_in_order, value)) if is_list(value) else value
-
-
-def _same(left: Any, right: Any) -> bool:
-    """Whether a stored and a new value are the same to the last bit: 1, 1.0 and True are three values."""
-    if type(left) is not type(right):
-        return False
-    if isinstance(left, (list, dict)):
-        return left == right and canonical_json_or_none(left) == canonical_json_or_none(right)
-    return left == right
-
-
-def canonical_json_or_none(value: Any) -> str | None:
-    """The canonical text of JSON data; None for other collections, whose items have one type."""
-    try:
-        return canonical_json(value)
-    except TypeError:
-        return None
 
 
 def _merged(table: Table, overlay: dict[str, Row | None]) -> Iterable[Row]:

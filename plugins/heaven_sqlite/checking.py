@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from heaven_core.backend import Column, Finding, Layout
 from heaven_core.codecs import DAMAGE, Code, decoder
-from heaven_core.core import ENTITY_TABLE, EXTENSION_TABLE
+from heaven_core.core import ENTITY_TABLE, EXTENSION_TABLE, RESERVED
 from heaven_core.sql import encoded_item, entity_table, quote, reversed_column, side_table
 from heaven_core.types import Categorical, LogicalType, Refused
 from heaven_sqlite import statements, textcheck, writing
@@ -72,7 +72,7 @@ def _everything(connection: Connection, layouts: Sequence[Layout], backend: str)
     known = {name for layout in layouts for _, _, name in _kept(layout)}
     for name in sorted(stale - known):  # of orphaned tables, and what somebody added
         yield Finding(backend, None, "stale-index", name[1:-1], True)
-    yield from _orphans(connection, names, backend)
+    yield from _orphans(connection, layouts, names, backend)
 
 
 def _stale_indexes(connection: Connection) -> set[str] | None:
@@ -211,12 +211,13 @@ def _copies(connection: Connection, layout: Layout, names: set[str]) -> Found:
             yield "stale-endings", name, True
 
 
-def _orphans(connection: Connection, names: set[str], backend: str) -> Iterator[Finding]:
+def _orphans(connection: Connection, layouts: Sequence[Layout], names: set[str], backend: str) -> Iterator[Finding]:
     """Tables of entities that the workspace has no record of."""
     records = entity_table(ENTITY_TABLE.id)
     if records not in names:  # then nothing here says which entities there are
         return
     known = {ENTITY_TABLE.id, EXTENSION_TABLE.id}
+    known.update(one.entity for one in layouts if one.entity.startswith(RESERVED))
     known.update(one for (one,) in connection.execute(f'select "object_id" from {records}'))
     tables = connection.execute("select name from sqlite_master where type = 'table' and name glob 'e_*'")
     for entity in sorted({name[2:].split(".")[0] for (name,) in tables} - known):

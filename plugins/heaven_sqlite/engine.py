@@ -262,7 +262,7 @@ class SqliteTransaction:
 class SqliteBackend:
     """One SQLite file. Option: `database` (or `path`), its path; without it `main.db` in the workspace's folder."""
 
-    capabilities = frozenset({"primary", "transactions", "fulltext", "vectors", "durable"})
+    capabilities = frozenset({"primary", "transactions", "fulltext", "vectors", "durable", "packed"})
 
     def __init__(self, config: BackendConfig) -> None:
         self.name, self.type = config.name, "sqlite"

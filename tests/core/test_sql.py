@@ -74,8 +74,8 @@ def test_no_table_of_an_entity_is_another_one_s() -> None:
         (AllOf([_is("a = ?", 1), _is("b = ?", 2)]), "(a = ? and b = ?)", (1, 2)),
         (AnyOf([_is("a = ?", 1), NoneOf(_is("b"))]), "(a = ? or (b) is not true)", (1,)),
         (AllOf([_is("a")]), "a", ()),
-        (AllOf([]), "1", ()),
-        (AnyOf([]), "0", ()),
+        (AllOf([]), "(1 = 1)", ()),
+        (AnyOf([]), "(1 = 0)", ()),
         (IdSet(["b", "a"]), 't."object_id" in (select value from json_each(?))', ('["b","a"]',)),
     ],
 )

@@ -1,0 +1,327 @@
+"""Plans over several engines: one query of an entity whose fields do not lie in one place.
+
+A query has a *home*: the engine that orders, groups or ranks, if one holds all that this needs. Conditions on fields
+of other engines are answered there first, by ids alone, the most selective first, each within the ids before it; the
+home takes what is left as a set of ids. What is selected elsewhere is read last and only for the rows that are
+returned. What no engine can do alone (an order or a group over fields of several) is done in Python on just the
+columns it needs.
+
+Every row lies in every engine of its entity, so a complement may be taken anywhere.
+
+Not here: a query within one engine (`heaven_core.plan`), how engines are kept in step (`heaven_core.outbox`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from heaven_core import evaluate
+from heaven_core.backend import Backend, Column, Fetch, Layout, Limits, Rows, Scan
+from heaven_core.errors import DeadlineExceeded, StorageError
+from heaven_core.expr import And, Expr, Not, Or, Predicate, predicates
+from heaven_core.handlers import AllOf, AnyOf, IdSet, NoneOf, Where
+from heaven_core.placement import PRIMARY
+from heaven_core.plan import ESTIMATE_S, MAX_NESTING, Planner, levels
+from heaven_core.query import Query
+from heaven_core.schema import FieldSchema
+from heaven_core.spread import SpreadBackend, dicts
+from heaven_core.stored import Resolved, StoredEntity
+
+FEW = 5000
+"""Up to so many ids are passed to another engine rather than have it look at all its rows."""
+
+SHARE = 0.04
+"""The share of rows past which a condition is looked at on the nearest rows instead of before them."""
+
+Row = dict[str, Any]
+
+
+class SpreadPlanner(Planner):
+    """One query against an entity in several engines."""
+
+    def __init__(self, stored: StoredEntity, query: Query, tx: Any, *, dry: bool = False) -> None:
+        super().__init__(stored, query, tx, dry=dry)
+        assert stored.spread is not None
+        self.spread: SpreadBackend = stored.spread
+        self.home = self._home()
+        self._whole: Layout | None = None
+        """What a query in Python is answered over: all fields."""
+
+    # where things lie --------------------------------------------------------------------------------------------
+
+    def _part(self) -> tuple[Backend, Layout]:
+        return self._engine(self.home) if self._whole is None else (self.stored.backend, self._whole)
+
+    def _engine(self, name: str) -> tuple[Backend, Layout]:
+        backend, layout = self.spread.parts[name]
+        return (self.stored.backend if name == PRIMARY else backend), layout
+
+    def _resolve(self, field: FieldSchema, op: str) -> Resolved:
+        return self.stored.resolve(field, op, self.home if field.name == "object_id" else None)
+
+    def _lies(self, fields: Iterable[str]) -> set[str]:
+        """The engines that hold these fields; object_id lies in each."""
+        return {self.stored.placement[one].backend for one in fields if one != "object_id"}
+
+    def _home(self) -> str:
+        query = self.query
+        if query.near_ is not None:
+            return self.stored.placement[query.near_.field.name].backend
+        if query.search_ is not None:
+            return self._only(field.name for field in self._search_fields()) or PRIMARY
+        if query.group or query.aggregates:
+            wanted = [*query.group, *(one.field.name for _, one in query.aggregates if one.field is not None)]
+        else:
+            wanted = [one.name for one in query.order]
+        condition = [leaf.field.name for leaf in predicates(query.filter)]
+        return self._only(wanted) or (PRIMARY if self._lies(wanted) else self._only(condition) or PRIMARY)
+
+    def _only(self, fields: Iterable[str]) -> str | None:
+        found = self._lies(fields)
+        return found.pop() if len(found) == 1 else None
+
+    # conditions --------------------------------------------------------------------------------------------------
+
+    def _where(self, expr: Expr, room: int) -> Where:
+        where = self._only(leaf.field.name for leaf in predicates(expr)) or self.home
+        if self._lies(leaf.field.name for leaf in predicates(expr)) <= {self.home}:
+            return super()._where(expr, room)
+        if isinstance(expr, Predicate):
+            return IdSet(self._ids(where, expr, None))
+        children = (expr.child,) if isinstance(expr, Not) else _children(expr)
+        left = room - 1 - levels(len(children))
+        if left < 0 and room < MAX_NESTING:
+            return self._first(expr)
+        if isinstance(expr, Not):
+            return NoneOf(self._where(expr.child, left))
+        groups = self._grouped_by_engine(children)
+        return self._all_of(groups, left) if isinstance(expr, And) else self._any_of(groups, left)
+
+    def _grouped_by_engine(self, children: Sequence[Expr]) -> dict[str | None, list[Expr]]:
+        """The parts of a condition by the engine that can answer them; None for those that need several."""
+        groups: dict[str | None, list[Expr]] = {}
+        for child in children:
+            lies = self._lies(leaf.field.name for leaf in predicates(child))
+            where = (self.home if not lies else next(iter(lies))) if len(lies) <= 1 else None
+            groups.setdefault(where, []).append(child)
+        return groups
+
+    def _any_of(self, groups: dict[str | None, list[Expr]], room: int) -> Where:
+        found: dict[str, None] = {}
+        for name, children in groups.items():
+            if name is not None and name != self.home:
+                found.update(dict.fromkeys(self._ids(name, _joined(Or, children), None)))
+        parts: list[Where] = [IdSet(list(found))]
+        parts += [self._where(child, room) for name in (self.home, None) for child in groups.get(name, ())]
+        return AnyOf(parts)
+
+    def _all_of(self, groups: dict[str | None, list[Expr]], room: int) -> Where:
+        own = [self._where(child, room) for child in groups.get(self.home, ())]
+        others = {
+            name: _joined(And, children) for name, children in groups.items() if name is not None and name != self.home
+        }
+        ids = self._home_ids(own, others)
+        for name in sorted(others, key=lambda one: _rank(self._expected(one, others[one]))):
+            ids = self._ids(name, others[name], ids)
+            if not ids and not self.dry:
+                return AnyOf(())
+        mixed = [self._where(child, room) for child in groups.get(None, ())]
+        return AllOf([*([] if ids is None else [IdSet(ids)]), *own, *mixed])
+
+    def _home_ids(self, own: list[Where], others: dict[str, Expr]) -> list[str] | None:
+        """The ids that the home's part of a condition leaves, where they are few and fewer than the others'."""
+        if not own or not others or self.dry:
+            return None
+        backend, layout = self._part()
+        here = _estimate(backend, Scan(layout, where=AllOf(own)), self._left())
+        if here is None or here > FEW:
+            return None
+        there = min(_rank(self._expected(name, expr)) for name, expr in others.items())
+        if there <= here:
+            return None
+        return [row["object_id"] for row in self._columns(("object_id",), AllOf(own))]
+
+    def _expected(self, name: str, expr: Expr) -> int | None:
+        """About how many rows an engine has for a condition; None for many, or if that takes long to say."""
+        if self.dry or any(self._resolve(leaf.field, leaf.op.name).compile is None for leaf in predicates(expr)):
+            return None
+        planner = self._at(name)
+        backend, layout = planner._part()
+        return _estimate(backend, Scan(layout, where=planner._where(expr, MAX_NESTING)), self._left())
+
+    def _ids(self, name: str, expr: Expr, within: list[str] | None) -> list[str]:
+        """The rows for which a condition on one other engine holds, among some or all."""
+        planner = self._at(name)
+        where = planner._where(expr, MAX_NESTING)
+        if within is not None:
+            where = AllOf([IdSet(within), where])
+        found = [] if self.dry else [row["object_id"] for row in planner._columns(("object_id",), where)]
+        self.steps += planner.steps
+        _, layout = self._engine(name)
+        step: dict[str, Any] = {"step": "ids", "backend": name, "backend_type": layout.backend_type, "mode": "native"}
+        step["notes"] = "answered there, joined as ids" + ("" if within is None else f", within {len(within)}")
+        if self.analyze:
+            step["rows"] = len(found)
+        self.steps.append(step)
+        return found
+
+    def _at(self, name: str) -> SpreadPlanner:
+        """A planner for the same query with another home."""
+        planner = SpreadPlanner(self.stored, self.query, self.tx, dry=self.dry)
+        planner.home, planner.explaining, planner._ends, planner.analyze = (
+            name,
+            self.explaining,
+            self._ends,
+            self.analyze,
+        )
+        return planner
+
+    # reading -----------------------------------------------------------------------------------------------------
+
+    def _columns(self, names: tuple[str, ...], where: Where | None) -> list[Row]:
+        """Some columns of the rows that satisfy a condition of the home's."""
+        backend, layout = self._part()
+        here = tuple(one for one in names if one in layout.by_name)
+        scan = Scan(layout, ("object_id", *(one for one in here if one != "object_id")), where=where)
+        scan.limits = self._left().of_a_step()
+        rows = {row["object_id"]: row for row in dicts(backend.run(scan, self._seen(self.home)))}
+        self._complete(rows, [one for one in names if one not in here])
+        return list(rows.values())
+
+    def _complete(self, rows: dict[str, Row], names: Sequence[str]) -> None:
+        """Add columns of other engines to rows by id."""
+        for name in dict.fromkeys(self.stored.placement[one].backend for one in names):
+            wanted = tuple(one for one in names if self.stored.placement[one].backend == name)
+            if name != PRIMARY:
+                self.spread.complete(rows, name, wanted, self.tx, self._left().of_a_step())
+                continue
+            backend, layout = self._engine(PRIMARY)
+            scan = Scan(layout, ("object_id", *wanted), where=IdSet(list(rows)), limits=self._left().of_a_step())
+            found = dicts(backend.run(scan, self.tx))
+            if len(found) < len(rows):
+                lost = min(rows.keys() - {row["object_id"] for row in found})
+                raise StorageError(
+                    f"{self.stored.schema.id}, row {lost!r}: backend {self.home!r} has it, the primary has not; "
+                    "see ws.check()"
+                )
+            for row in found:
+                rows[row["object_id"]].update(row)
+
+    def _seen(self, name: str) -> Any:
+        """The transaction to read an engine in: the others have none."""
+        return self.tx if name == PRIMARY else None
+
+    def columns(self) -> tuple[str, ...]:
+        selected = self.query.selected
+        names = self.stored.schema.names if selected is None else selected
+        return tuple(dict.fromkeys(("object_id", *names)))
+
+    # answering ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> Rows:
+        if self.dry:
+            return super().run()
+        if self.spread.outbox.touches(self.tx, self.stored.schema.id):
+            return self._over_everything()
+        return self.spread.outbox.consistent(self.stored.schema.id, self.tx, self._anew)
+
+    def _anew(self) -> Rows:
+        self.steps = []
+        return super().run()
+
+    def _over_everything(self) -> Rows:
+        """Inside a transaction that has written to several engines: its rows, and the query in Python."""
+        self.steps.append({"step": "scan", "backend": "python", "mode": "python", "field": None})
+        self.steps[-1]["notes"] = "the transaction has written to several engines, so its rows are read in Python"
+        _, layout = self._engine(PRIMARY)
+        ids = [
+            row["object_id"] for row in dicts(self.spread.run(Scan(layout, limits=self._left().of_a_step()), self.tx))
+        ]
+        rows = dicts(self.stored.backend.run(Fetch(layout, ids), self.tx))
+        self._whole = Layout(
+            layout.entity, "python", "python", [Column(one, "inline") for one in self.stored.schema.fields]
+        )
+        return self._in_memory(rows)
+
+    def _answered(self, scan: Scan) -> Rows:
+        """The home's answer to a scan, with the columns of the others."""
+        if scan.group is not None:
+            return super()._answered(scan)
+        apart = [one.name for one in scan.order if one.name not in scan.layout.by_name]
+        names = scan.columns
+        here = tuple(one for one in names if one in scan.layout.by_name)
+        if apart:
+            return self._ordered_apart(scan, names)
+        if len(here) == len(names):
+            return super()._answered(scan)
+        scan.columns = here
+        rows = super()._answered(scan)
+        return rows if self.dry else self._widened(rows, names)
+
+    def _widened(self, rows: Rows, names: tuple[str, ...]) -> Rows:
+        """An answer with more columns, in the order of `names`; a rank stays last."""
+        label = tuple(one for one in rows.names if one not in self.stored.schema.by_name)
+        found = {row["object_id"]: row for row in dicts(rows)}
+        self._complete(found, [one for one in names if one not in rows.names])
+        tuples = [tuple([row[one] for one in (*names, *label)]) for row in found.values()]
+        evaluate.check_bytes(tuples, self.query.limits_)
+        return Rows((*names, *label), (None,) * (len(names) + len(label)), tuples, notes=rows.notes)
+
+    def _ordered_apart(self, scan: Scan, names: tuple[str, ...]) -> Rows:
+        """An order that the home cannot make alone: ids and keys first, then the rows that are returned."""
+        order, offset, limit = scan.order, scan.offset, scan.limit
+        scan.columns, scan.order, scan.offset, scan.limit = ("object_id",), (), 0, None
+        scan.limits = scan.limits.of_a_step()
+        rows = super()._answered(scan)
+        self.steps.append(_python_step("order", ", ".join(one.name for one in order), "over fields of several engines"))
+        if self.dry:
+            return rows
+        found = {row["object_id"]: row for row in dicts(rows)}
+        self._complete(found, [one.name for one in order if one.name != "object_id"])
+        chosen = evaluate.order_rows(sorted(found.values(), key=_object_id), order)
+        chosen = chosen[offset : None if limit is None else offset + limit]
+        evaluate.check_rows(len(chosen), self.query.limits_)
+        label = tuple(one for one in rows.names if one != "object_id")
+        kept = [tuple([row[one] for one in ("object_id", *label)]) for row in chosen]
+        return self._widened(Rows(("object_id", *label), (None,) * (1 + len(label)), kept), names)
+
+    def _hydrated(self, ranked: list[tuple[str, float]], label: str) -> Rows:
+        pairs = Rows(("object_id", label), (None, None), list(ranked))
+        return self._widened(pairs, self.columns())
+
+    def _grouped(self, where: Where | None) -> Rows:
+        query = self.query
+        wanted = [*query.group, *(one.field.name for _, one in query.aggregates if one.field is not None)]
+        if self._lies(wanted) <= {self.home}:
+            return super()._grouped(where)
+        return self._grouped_in_python(where)
+
+
+def _object_id(row: Row) -> str:
+    return row["object_id"]
+
+
+def _children(expr: Expr) -> Sequence[Expr]:
+    assert isinstance(expr, (And, Or))
+    return expr.children
+
+
+def _joined(kind: type[And | Or], children: Sequence[Expr]) -> Expr:
+    return children[0] if len(children) == 1 else kind(tuple(children))
+
+
+def _rank(estimate: int | None) -> float:
+    return float("inf") if estimate is None else estimate
+
+
+def _estimate(backend: Backend, scan: Scan, left: Limits) -> int | None:
+    scan.limits = Limits(ESTIMATE_S if left.deadline is None else min(ESTIMATE_S, left.deadline), None, None)
+    try:
+        return backend.estimate(scan)
+    except DeadlineExceeded:
+        return None
+
+
+def _python_step(step: str, field: str, notes: str) -> dict[str, Any]:
+    return {"step": step, "field": field, "backend": "python", "mode": "python", "notes": notes}

@@ -1,0 +1,147 @@
+"""Plans over several engines: who answers first, what is passed on, and what is done in Python.
+
+That the answers are right is compared at random in `tests/semantics`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import heavenbase as hb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.integration
+
+
+class Doc(hb.Entity):
+    title = hb.field(hb.ShortText).index()
+    body = hb.field(hb.LongText).store(strategy=hb.InvertedIndex)
+    n = hb.field(hb.Integer).store(to="one")
+    even = hb.field(hb.Boolean).store(to="one")
+    kind = hb.field(hb.ShortText).store(to="two")
+    at = hb.field(hb.Vector(2)).store(to="two")
+
+
+@pytest.fixture
+def ws(tmp_path: Path) -> Iterator[hb.HeavenBase]:
+    backends = {"main": "sqlite", "one": "sqlite", "two": "sqlite"}
+    with hb.HeavenBase("plans", path=tmp_path, backends=backends) as workspace:
+        workspace.register(Doc)
+        workspace.upsert_many(
+            Doc,
+            [
+                {
+                    "title": f"t{one:03d}",
+                    "body": "wind and sea" if one % 3 else "sea",
+                    "n": one,
+                    "even": one % 2 == 0,
+                    "kind": f"k{one % 10}",
+                    "at": [float(one), 1.0],
+                }
+                for one in range(200)
+            ],
+        )
+        yield workspace
+
+
+def steps(query: Any) -> list[tuple[str, str]]:
+    return [(step["step"], step["backend"]) for step in query.explain(analyze=True).steps if step["step"] != "filter"]
+
+
+def test_a_question_to_one_engine_is_asked_there_alone(ws: hb.HeavenBase) -> None:
+    query = ws.query(Doc).where(Doc.n > 190).order_by("-n").select("n")
+
+    assert steps(query) == [("scan", "one")]
+    assert query.execute().column("n") == list(range(199, 190, -1))
+
+
+def test_the_most_selective_engine_is_asked_first_and_the_next_within_its_ids(ws: hb.HeavenBase) -> None:
+    query = ws.query(Doc).where((Doc.n < 5) & (Doc.kind != "k1") & (Doc.title != "t002"))
+
+    plan = query.explain(analyze=True)
+    joins = [step for step in plan.steps if step["step"] == "ids"]
+
+    assert [(step["backend"], step["rows"]) for step in joins] == [("one", 5), ("two", 4)]
+    assert "within 5" in joins[1]["notes"]
+    assert query.count() == 3
+
+
+def test_few_rows_of_the_home_are_handed_on_rather_than_many_fetched(ws: hb.HeavenBase) -> None:
+    query = ws.query(Doc).where((Doc.title == "t042") & (Doc.n >= 0))
+
+    (join,) = [step for step in query.explain(analyze=True).steps if step["step"] == "ids"]
+
+    assert join["rows"] == 1
+    assert "within 1" in join["notes"]
+
+
+def test_a_choice_between_engines_is_a_union_and_a_complement_an_anti_join(ws: hb.HeavenBase) -> None:
+    either = ws.query(Doc).where((Doc.n == 3) | (Doc.kind == "k9") | (Doc.title == "t000"))
+    neither = ws.query(Doc).where(~((Doc.n == 3) | (Doc.kind == "k9") | (Doc.title == "t000")))
+
+    assert (either.count(), neither.count()) == (22, 178)
+
+
+def test_an_order_over_several_engines_is_made_in_python(ws: hb.HeavenBase) -> None:
+    query = ws.query(Doc).order_by("kind", "-n").limit(3).select("kind", "n")
+
+    assert ("order", "python") in steps(query)
+    assert query.execute().column("n") == [190, 180, 170]
+    assert query.offset(1).execute().column("n") == [180, 170, 160]
+
+
+def test_a_group_over_several_engines_is_made_in_python(ws: hb.HeavenBase) -> None:
+    across = ws.query(Doc).group_by("kind").aggregate(total=Doc.n.sum()).order_by("kind").limit(2)
+    within = ws.query(Doc).group_by("even").aggregate(total=Doc.n.sum()).order_by("even")
+
+    assert across.execute().column("total") == [1900, 1920]
+    assert within.execute().column("total") == [10000, 9900]
+    assert [step["mode"] for step in across.explain().steps if step["step"] == "group"] == ["python"]
+    assert [step["backend"] for step in within.explain().steps if step["step"] == "group"] == ["one"]
+
+
+def test_counting_is_done_where_the_condition_lies(ws: hb.HeavenBase) -> None:
+    query = ws.query(Doc).where(Doc.kind == "k3").aggregate(rows="count")
+
+    assert {step["backend"] for step in query.explain().steps} == {"two"}
+    assert query.execute().scalar() == 20
+
+
+def test_words_and_nearness_of_different_engines_are_fused(ws: hb.HeavenBase) -> None:
+    words = ws.query(Doc).search("wind").where(Doc.n < 10).limit(3)
+    both = ws.query(Doc).search("wind").near("at", [0.0, 1.0], 5).where(Doc.even == True).limit(4)  # noqa: E712
+
+    assert len(words.execute()) == 3
+    found = both.execute()
+    assert found.scores == sorted(found.scores or [], reverse=True)
+    assert set(found.column("even")) == {True}
+
+
+def test_a_search_over_fields_of_several_engines_is_done_in_python(ws: hb.HeavenBase) -> None:
+    query = ws.query(Doc).search("k3 wind", ["kind", "body"])
+
+    assert {step["mode"] for step in query.explain().steps if step["step"] == "search"} == {"python"}
+    assert set(query.execute().column("title")) >= {"t003", "t001"}
+
+
+def test_bounds_hold_over_all_engines_together(ws: hb.HeavenBase) -> None:
+    query = ws.query(Doc).where(Doc.n >= 0)
+
+    with pytest.raises(hb.errors.ResultTooLarge, match="more than 10 rows"):
+        query.limits(max_rows=10).execute()
+    with pytest.raises(hb.errors.ResultTooLarge, match="passes 500 bytes"):
+        query.limits(max_bytes=500).execute()
+    with pytest.raises(hb.errors.DeadlineExceeded):
+        query.limits(deadline=1e-9).execute()
+
+
+def test_a_plan_without_an_answer_reads_no_rows(ws: hb.HeavenBase) -> None:
+    plan = ws.query(Doc).where((Doc.n < 5) & (Doc.kind == "k1")).order_by("title", "n").explain()
+
+    assert plan.rows is None
+    assert [step["backend"] for step in plan.steps if step["step"] == "ids"] == ["one", "two"]
