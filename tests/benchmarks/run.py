@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = ("door", "write", "read", "find", "growth")
+GROUPS = ("door", "write", "read", "find", "growth", "engines")
 MOST_FOR_PEERS = 100_000
 BEGIN, END = "<!-- figures: made by python -m tests.benchmarks -->", "<!-- end of figures -->"
 
@@ -128,6 +128,10 @@ def _group(name: str, bench: Any, count: int) -> Iterator[Any]:
         from tests.benchmarks import finding
 
         yield from finding.finds(bench, count)
+    elif name == "engines":
+        from tests.benchmarks import engines
+
+        yield from engines.engines(bench, count)
     else:
         from tests.benchmarks import peers
 
@@ -204,16 +208,7 @@ def _tables(report: Record) -> Iterator[str]:
         for one in report["doors"]:
             target = "" if one["target"] is None else f"{one['target']:.0f}"
             yield _row([one["action"], f"{one['least']:.1f}", f"{one['median']:.1f}", target, _verdict(one)])
-    grown = [one for one in report["figures"] if one["group"] == "growth"]
-    ours = [one for one in report["figures"] if one["group"] in GROUPS and one not in grown]
-    if ours:
-        yield from _head("Ratios to hand-written code", ["", "rows", "CPU", "quartiles", "wall", "target", ""])
-        for one in ours:
-            yield _row([one["action"], *_numbers(one), _target(one), _verdict(one)])
-    if grown:
-        yield from _head("A row among many, to a row among the fewest", ["", "rows", "CPU", "quartiles", "wall"])
-        for one in grown:
-            yield _row([one["action"], *_numbers(one)])
+    yield from _own_tables(report["figures"])
     others = [one for one in report["figures"] if one["group"] not in GROUPS]
     namesake = [one for one in others if one["against"] == "heaven-core"]
     if namesake:
@@ -225,6 +220,23 @@ def _tables(report: Record) -> Iterator[str]:
         yield from _head("Other packages, to the same hand-written code", ["", "", "rows", "CPU", "quartiles", "wall"])
         for one in theirs:
             yield _row([one["group"], one["action"], *_numbers(one)])
+
+
+def _own_tables(figures: list[Record]) -> Iterator[str]:
+    """The tables of our own figures: against code by hand, over several engines, and as rows grow in number."""
+    columns = ["", "rows", "CPU", "quartiles", "wall", "target", ""]
+    hand = [one for one in figures if one["group"] in GROUPS and one["group"] not in {"growth", "engines"}]
+    several = [one for one in figures if one["group"] == "engines"]
+    for title, found in (("Ratios to hand-written code", hand), ("Several engines", several)):
+        if found:
+            yield from _head(title, columns)
+            for one in found:
+                yield _row([one["action"], *_numbers(one), _target(one), _verdict(one)])
+    grown = [one for one in figures if one["group"] == "growth"]
+    if grown:
+        yield from _head("A row among many, to a row among the fewest", columns[:-2])
+        for one in grown:
+            yield _row([one["action"], *_numbers(one)])
 
 
 def _head(title: str, columns: list[str]) -> Iterator[str]:

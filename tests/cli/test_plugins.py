@@ -56,7 +56,9 @@ def test_the_plugins_are_listed_with_tabs_between_the_columns(run: Callable[...,
     header, *lines = [line.split("\t") for line in ran.out.splitlines()]
     assert (ran.code, ran.err, header) == (0, "", COLUMNS)
     assert [(line[0], line[1], line[3], line[5], line[6]) for line in lines] == [
+        ("storage", "duckdb", "heaven-core", "loaded", "yes"),
         ("storage", "inmem", "heaven-core", "loaded", "yes"),
+        ("storage", "lancedb", "heaven-core", "loaded", "yes"),
         ("storage", "sqlite", "heaven-core", "loaded", "yes"),
         ("extension", "system", "heaven-core", "loaded", "yes"),
     ]
@@ -67,7 +69,9 @@ def test_a_check_activates_the_extensions(run: Callable[..., Ran]) -> None:
 
     assert (ran.code, ran.err) == (0, "")
     assert {name: row["state"] for name, row in _rows(ran).items()} == {
+        "duckdb": "loaded",
         "inmem": "loaded",
+        "lancedb": "loaded",
         "sqlite": "loaded",
         "system": "active",
     }
@@ -115,7 +119,9 @@ def test_a_plugin_that_fails_at_any_stage_gives_exit_code_1_and_does_not_hide_th
     assert (rows["broken"]["state"], rows["broken"]["failure"]["stage"]) == ("failed", stage)
     assert "hb-broken" in rows["broken"]["failure"]["hint"] or stage == "api"
     assert {name: row["state"] for name, row in rows.items() if name != "broken"} == {
+        "duckdb": "loaded",
         "inmem": "loaded",
+        "lancedb": "loaded",
         "sqlite": "loaded",
         "system": "active",
         "whole": "active",

@@ -14,7 +14,7 @@ from heaven_core.handlers import HandlerContext, QueryFragment
 from heaven_core.placement import (
     Placed,
     default_strategy,
-    layout_of,
+    layouts_of,
     offered,
     place,
     placement_from_dict,
@@ -81,7 +81,7 @@ def test_an_array_may_lie_in_a_table_of_its_own() -> None:
             [StoreChoice(to="other")],
             {**ONE, "other": "inmem"},
             PlacementError,
-            r"doc\.x: fields beside the primary need the write protocol for several engines",
+            r"doc\.x: backend 'other' keeps nothing beyond the process",
         ),
         (
             [StoreChoice(to="main"), StoreChoice(to="other")],
@@ -143,6 +143,25 @@ def test_a_profile_speaks_for_fields_that_say_nothing_and_the_last_one_first(reg
     assert asked[0] == ONE
 
 
+@pytest.mark.parametrize(
+    ("backends", "where"),
+    [
+        (ONE, "main"),
+        ({**ONE, "near": "sqlite"}, "near"),
+        ({**ONE, "near": "sqlite", "too": "sqlite"}, "main"),
+        ({**ONE, "columns": "duckdb"}, "main"),
+        ({**ONE, "columns": "duckdb", "near": "lancedb"}, "near"),
+        ({**ONE, "fleeting": "inmem"}, "main"),
+    ],
+)
+def test_vectors_lie_in_the_one_engine_beside_the_primary_that_ranks_them(backends: dict[str, str], where: str) -> None:
+    schema = EntitySchema.made("doc", [FieldSchema("doc", "v", hb.Vector(2)), FieldSchema("doc", "n", hb.Integer())])
+
+    placed = place(schema, backends, registries())
+
+    assert (placed["v"].backend, placed["n"].backend) == (where, "main")
+
+
 def test_a_placement_survives_its_json_form() -> None:
     placement = {"a": Placed("main", "inline", ("inverted", "suffix-index")), "b": Placed("main", "json")}
 
@@ -153,10 +172,12 @@ def test_a_layout_has_the_fields_of_its_backend_and_the_id() -> None:
     schema = EntitySchema.made("doc", [_field(), FieldSchema("doc", "far", ShortText())])
     placement = {**place(schema, ONE, registries()), "far": Placed("vectors", "inline")}
 
-    here = layout_of(schema, placement, "main", "sqlite")
-    there = layout_of(schema, placement, "vectors", "lancedb")
+    layouts = layouts_of(schema, placement, {**ONE, "vectors": "lancedb", "unused": "sqlite"})
+    here, there = layouts["main"], layouts["vectors"]
 
-    assert (here.names, there.names) == (("object_id", "name", "x"), ("object_id", "far"))
+    assert list(layouts) == ["main", "vectors"]
+    assert here.names == ("object_id", "name", "x", "_v_vectors")
+    assert there.names == ("object_id", "far", "_lsn")
     assert repr(there) == "<layout of doc in vectors>"
 
 
@@ -166,7 +187,7 @@ def test_what_lies_in_files_is_a_text_to_the_engine_and_stays_in_rows_without_a_
     )
     placement = place(schema, ONE, registries())
 
-    (column,) = [one for one in layout_of(schema, placement, "main", "sqlite").columns if one.name == "x"]
+    (column,) = [one for one in layouts_of(schema, placement, ONE)["main"].columns if one.name == "x"]
 
     assert placement["x"] == Placed("main", "external")
     assert (column.strategy, column.field.dtype.kind, schema.field("x").dtype.kind) == ("external", "text", "bytes")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import heavenbase as hb
+from tests.semantics.worlds import backend_name
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,14 +22,17 @@ OpenEngine = Callable[[str], hb.HeavenBase]
 def open_engine(
     tmp_path_factory: pytest.TempPathFactory, require_engine: Callable[[str], None]
 ) -> Iterator[OpenEngine]:
-    """A function that opens a new, empty workspace whose primary is the engine; closed at the end."""
+    """A function that opens a new, empty workspace on an engine, or on several joined by "+", the primary first."""
     folder: Path = tmp_path_factory.mktemp("semantics")
     numbers = itertools.count()
     with ExitStack() as stack:
 
         def opened(engine: str) -> hb.HeavenBase:
-            require_engine(engine)
+            kinds = engine.split("+")
+            for kind in kinds:
+                require_engine(kind)
             name = f"w{next(numbers)}"
-            return stack.enter_context(hb.HeavenBase(name, backends={"main": {"type": engine}}, path=folder / name))
+            backends = {backend_name(place): {"type": kind} for place, kind in enumerate(kinds)}
+            return stack.enter_context(hb.HeavenBase(name, backends=backends, path=folder / name))
 
         yield opened

@@ -4,7 +4,8 @@ The memory engine in turn is compared with `tests.semantics.reference`, which ev
 and stored values are compared to the last bit; sums and means of floats within a part in 1e9 of the magnitudes;
 searches by their members, since scores are only comparable within one engine.
 
-To add an engine, add its name to `ENGINES`. Everyday runs take some hundred examples; `-m soak` takes many more.
+To add an engine, add it to `ENGINES`, or a combination of several to `MIXES`. Everyday runs take some examples;
+`-m soak` takes many more.
 Not here: what each operation means (`test_cases.py`).
 """
 
@@ -30,7 +31,21 @@ pytestmark = pytest.mark.integration
 
 ORACLE = "inmem"
 ENGINES = ("sqlite",)
+"""Engines to compare with the oracle, each by itself."""
+
+MIXES = (
+    "inmem+inmem",
+    "sqlite+sqlite",
+    "sqlite+duckdb",
+    "sqlite+lancedb",
+    "inmem+duckdb+sqlite",
+    "sqlite+duckdb+lancedb",
+)
+"""Several at once: the first is the primary, and fields lie in any."""
+
 EVERYDAY, SOAK = 400, 20_000
+MIXED, MIXED_SOAK = 30, 2_000
+"""Of each of them."""
 
 # Shrinking the bytes would take long and not help: `_smallest` leaves out rows instead.
 usual = settings(
@@ -264,9 +279,12 @@ def pairs(request: pytest.FixtureRequest, open_engine: OpenEngine) -> Iterator[P
     made.close()
 
 
-on_pairs = pytest.mark.parametrize(
-    "pairs", [pytest.param(name, marks=pytest.mark.engines(name)) for name in ENGINES], indirect=True
-)
+def _pairs_of(names: tuple[str, ...]) -> pytest.MarkDecorator:
+    several = [pytest.param(name, marks=pytest.mark.engines(*name.split("+"))) for name in names]
+    return pytest.mark.parametrize("pairs", several, indirect=True)
+
+
+on_pairs, on_mixes = _pairs_of(ENGINES), _pairs_of(MIXES)
 
 
 def _ask(pairs: Pairs, dice: Dice) -> None:
@@ -306,6 +324,22 @@ def test_the_same_question_has_the_same_answer_everywhere(pairs: Pairs, dice: Di
 @settings(usual, max_examples=SOAK)
 @given(dice=worlds.dices)
 def test_the_same_question_has_the_same_answer_everywhere_for_long(pairs: Pairs, dice: Dice) -> None:
+    _ask(pairs, dice)
+
+
+@on_mixes
+@settings(usual, max_examples=MIXED)
+@given(dice=worlds.dices)
+def test_a_question_over_several_engines_has_the_same_answer(pairs: Pairs, dice: Dice) -> None:
+    _ask(pairs, dice)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@on_mixes
+@settings(usual, max_examples=MIXED_SOAK)
+@given(dice=worlds.dices)
+def test_a_question_over_several_engines_has_the_same_answer_for_long(pairs: Pairs, dice: Dice) -> None:
     _ask(pairs, dice)
 
 
@@ -428,6 +462,22 @@ def test_the_same_writes_leave_the_same_rows_everywhere_for_long(pairs: Pairs, d
     _write(pairs, dice)
 
 
+@on_mixes
+@settings(usual, max_examples=MIXED // 6)
+@given(dice=worlds.dices)
+def test_writes_to_several_engines_leave_the_same_rows(pairs: Pairs, dice: Dice) -> None:
+    _write(pairs, dice)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(0)
+@on_mixes
+@settings(usual, max_examples=MIXED_SOAK // 5)
+@given(dice=worlds.dices)
+def test_writes_to_several_engines_leave_the_same_rows_for_long(pairs: Pairs, dice: Dice) -> None:
+    _write(pairs, dice)
+
+
 # -- many rows -----------------------------------------------------------------------------------------------------
 
 MANY = 10_000
@@ -445,7 +495,7 @@ def _many(step: int) -> list[Spec]:
     ]
 
 
-@on_pairs
+@_pairs_of((*ENGINES, "sqlite+duckdb+lancedb"))
 def test_more_rows_than_an_engine_handles_at_once_are_the_same_everywhere(pairs: Pairs) -> None:
     tables = pairs.tables(World(MANY_FIELDS, ()))
     first, second = _many(1), _many(2)

@@ -268,7 +268,10 @@ TYPES = tuple(
 
 
 class Fieldset(NamedTuple):
-    """A field of a random entity; `searched` asks for the engine's index strategies, `storing` is one of its others."""
+    """A field of a random entity; `searched` asks for the engine's index strategies, `storing` is one of its others.
+
+    `place` says where it lies if there are several engines.
+    """
 
     name: str
     dtype: LogicalType[Any]
@@ -277,18 +280,31 @@ class Fieldset(NamedTuple):
     default: Any = None
     searched: bool = False
     storing: int = 0
+    place: int = 0
 
-    def spec(self, engine: str) -> Spec:
-        """The field in a schema for an engine, with strategies that this engine offers."""
+    def spec(self, engines: str) -> Spec:
+        """The field in a schema for engines (joined by "+"), with strategies that the one it lies in offers."""
+        kinds = engines.split("+")
+        place = 0 if self.unique else self.place % len(kinds)
+        engine = kinds[place]
         offered = hb.capabilities.strategies(type(self.dtype), backend=engine)
         stores = [str(one) for one in offered if one.stores]
         indexes = [str(one) for one in offered if not one.stores] if self.searched else []
         chosen = [*([stores[self.storing % len(stores)]] if stores else []), *indexes]
+        if place:  # files belong to the primary
+            chosen = [one for one in chosen if one != "external"]
         body: Spec = {"name": self.name, "type": self.dtype.spec(), "store": [{"strategy": one} for one in chosen]}
+        if len(kinds) > 1:
+            body["store"] = [{"to": backend_name(place), **one} for one in body["store"] or [{}]]
         body |= {flag: True for flag, on in (("index", self.indexed), ("unique", self.unique)) if on}
         if self.default is not None:
             body["default"] = self.dtype.to_json(self.dtype.check(self.default))
         return body
+
+
+def backend_name(place: int) -> str:
+    """What the backend at a place among several engines is called."""
+    return "main" if place == 0 else f"b{place}"
 
 
 class World(NamedTuple):
@@ -303,7 +319,7 @@ class World(NamedTuple):
         return implicit | {field.name: field.dtype for field in self.fields}
 
     def schema(self, entity: str, engine: str) -> Spec:
-        """The entity's schema for one engine."""
+        """The entity's schema for one engine, or for several joined by "+"."""
         return {"id": entity, "fields": [field.spec(engine) for field in self.fields]}
 
 
@@ -346,6 +362,7 @@ def _field(dice: Dice, name: str) -> Fieldset:
         default=value(dice, dtype) if dice.once_in(12) else None,
         searched=not dice.once_in(2),
         storing=dice.below(3),
+        place=dice.below(6),
     )
 
 

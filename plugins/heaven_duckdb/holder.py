@@ -1,0 +1,203 @@
+"""Who has the DuckDB file: opened at the first use, closed after a pause, so that other processes have their turn.
+
+Also here: stopping what runs too long. Not here: what is done with the file (`heaven_duckdb.engine`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from heaven_core.backend import Limits
+from heaven_core.cancellation import Cancellation
+from heaven_core.errors import (
+    FormatTooNew,
+    NotADatabase,
+    StorageReadOnly,
+    WorkspaceClosed,
+    WorkspaceConflict,
+)
+from heaven_duckdb import statements
+from heaven_duckdb.failures import busy, is_locked
+
+FORMAT = 1
+IDLE_S = 1.0
+"""How long the file stays open after its last use."""
+BUSY_WAIT_S = 10.0
+BUSY_PAUSE_S = 0.02
+WATCH_S = 0.02
+"""How often running queries are looked at."""
+
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+}
+
+
+class Holder:
+    """One DuckDB file. Any thread may use it."""
+
+    def __init__(self, path: str, name: str, workspace: str) -> None:
+        self._path, self._name, self._workspace = path, name, workspace
+        self._lock = threading.Lock()
+        self._connection: Any = None
+        self._users = 0
+        self._last = 0.0
+        self._sweeper: threading.Timer | None = None
+        self._closed = False
+        self._watch = Watch()
+
+    @contextmanager
+    def cursor(self, limits: Limits | None = None) -> Generator[Any]:
+        """A cursor of the file, which stays open meanwhile; interrupted where the limits say so."""
+        with self._lock:
+            if self._closed:
+                raise self._gone()
+            if self._connection is None:
+                self._connection = self._opened()
+            self._users += 1
+            cursor = self._connection.cursor()
+        try:
+            with self._watch.over(cursor, limits):
+                yield cursor
+        finally:
+            cursor.close()
+            with self._lock:
+                self._users -= 1
+                self._last = time.monotonic()
+                if self._closed:
+                    self._shut()
+                elif self._sweeper is None:
+                    self._sweep_in(IDLE_S)
+
+    def _gone(self) -> WorkspaceClosed:
+        return WorkspaceClosed(f"backend {self._name!r}: the workspace was closed while this was going on")
+
+    def _opened(self) -> Any:
+        try:
+            Path(self._path).parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageReadOnly(
+                f"backend {self._name!r}: its folder cannot be created ({error.strerror}); choose another location"
+            ) from error
+        connection = self._connected()
+        try:
+            self._claim(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _connected(self) -> Any:
+        ends = time.monotonic() + BUSY_WAIT_S
+        while True:
+            try:
+                return duckdb.connect(self._path, config=SETTINGS)
+            except duckdb.IOException as error:
+                if not is_locked(error):
+                    raise
+                if time.monotonic() > ends:
+                    raise busy(error, self._name) from error
+            time.sleep(BUSY_PAUSE_S)
+
+    def _claim(self, connection: Any) -> None:
+        """Make an empty file ours; refuse one of somebody else, and one of a newer format."""
+        tables = {name for (name,) in connection.execute(statements.TABLES).fetchall()}
+        if "hb_state" not in tables:
+            if tables:
+                raise NotADatabase(
+                    f"backend {self._name!r}: HeavenBase did not make this DuckDB database; choose another location"
+                )
+            connection.execute("begin")
+            connection.execute(statements.STATE)
+            connection.execute("insert into hb_state values (?, ?)", [FORMAT, self._workspace])
+            connection.execute("commit")
+        found, workspace = connection.execute("select format, workspace from hb_state").fetchall()[0]
+        if found > FORMAT:
+            raise FormatTooNew(
+                f"backend {self._name!r}: the DuckDB file has storage format {found}; this HeavenBase reads up to "
+                f"{FORMAT}; upgrade it"
+            )
+        if workspace != self._workspace:
+            raise WorkspaceConflict(
+                f"backend {self._name!r}: the DuckDB file belongs to workspace {workspace!r}; open it under that id, "
+                "or choose another location"
+            )
+
+    # closing -----------------------------------------------------------------------------------------------------
+
+    def _sweep_in(self, seconds: float) -> None:
+        self._sweeper = threading.Timer(seconds, self._sweep)
+        self._sweeper.daemon = True
+        self._sweeper.start()
+
+    def _sweep(self) -> None:
+        with self._lock:
+            self._sweeper = None
+            left = self._last + IDLE_S - time.monotonic()
+            if self._users == 0 and left <= 0:
+                self._shut()
+            elif not self._closed:
+                self._sweep_in(max(left, IDLE_S / 4))
+
+    def _shut(self) -> None:
+        if self._users == 0 and self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+
+    def close(self) -> None:
+        """Close the file for good, as soon as nobody uses it."""
+        with self._lock:
+            self._closed = True
+            sweeper, self._sweeper = self._sweeper, None
+            self._shut()
+        if sweeper is not None:
+            sweeper.cancel()
+
+
+class Watch:
+    """Interrupts queries that pass their deadline or are cancelled, from one thread that lives while there are any."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[int, tuple[Any, float | None, Cancellation | None]] = {}
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def over(self, cursor: Any, limits: Limits | None) -> Generator[None]:
+        """Watch what the cursor does."""
+        if limits is None or (limits.deadline is None and limits.cancel is None):
+            yield
+            return
+        ends = None if limits.deadline is None else time.monotonic() + limits.deadline
+        with self._lock:
+            self._running[id(cursor)] = (cursor, ends, limits.cancel)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="heaven-duckdb-watch", daemon=True)
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._running[id(cursor)]
+
+    def _look(self) -> None:
+        idle_since = time.monotonic()
+        while True:
+            time.sleep(WATCH_S)
+            now = time.monotonic()
+            with self._lock:
+                if self._running:
+                    idle_since = now
+                elif now - idle_since > IDLE_S:
+                    self._thread = None
+                    return
+                for cursor, ends, cancel in self._running.values():
+                    if (ends is not None and now > ends) or (cancel is not None and cancel.cancelled):
+                        cursor.interrupt()
