@@ -10,7 +10,7 @@ Not here: opening and closing (`heaven_core.workspace`), shared state
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -97,8 +97,11 @@ class Access(ABC):
         """
         return self.upsert_many(entity, [row])[0]
 
-    def upsert_many(self, entity: Any, rows: Iterable[Mapping[str, Any] | Entity]) -> list[str]:
+    def upsert_many(self, entity: Any, rows: Any) -> list[str]:
         """Insert or replace rows, all or none; the ids in the order of the rows.
+
+        `rows` are mappings, instances of the entity, of attrs or of dataclasses, in anything that goes through them;
+        or a table of pyarrow, pandas or polars, which needs the extra `arrow`.
 
         A row that equals the stored one isn't written and keeps its version.
 
@@ -128,6 +131,29 @@ class Access(ABC):
         if writer.core.hooks is not None and writer.core.hooks.observes:
             ids = batch.ids
             writer.note(stored, [ids[one] for one in written.inserted], [ids[one] for one in written.updated], ())
+
+    def load(
+        self, entity: Any, path: Any, *, format: str | None = None, progress: Callable[[int], Any] | None = None
+    ) -> int:
+        """Insert or replace the rows of a file, all or none; how many they are.
+
+        The format is that of the ending unless it is said: ``parquet``, ``csv`` or ``jsonl``. The file is read a
+        part at a time; `progress` is called with the rows so far after each.
+
+        Raises:
+            ConfigError: no such format.
+            StorageError: the file cannot be read.
+            EngineNotInstalled: Parquet and CSV need the extra `arrow`.
+            UnknownEntity, UnknownField, InvalidType, InvalidValue, UniqueViolation: as `upsert_many`, the row being
+                that of the file.
+        """
+        from heaven_core.load import load
+
+        return load(self._together, entity, self._stored(entity).schema, path, format, progress)
+
+    @abstractmethod
+    def _together(self) -> AbstractContextManager[Access]:
+        """What several writes are made through, so that they are one."""
 
     def set(self, object_id: str, values: Mapping[str, Any], entity: Any = None) -> str:
         """Change only the named fields of a row; computed ones follow. Returns the id.

@@ -1,18 +1,23 @@
-"""Result frames as Arrow, pandas and polars tables, with a column type for each logical type.
+"""Result frames as Arrow, pandas and polars tables, with a column type for each logical type; and tables as rows.
 
 pyarrow, pandas and polars are imported here and nowhere else in the kernel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from heaven_core.errors import EngineNotInstalled
+from heaven_core.errors import EngineNotInstalled, InvalidValue
+from heaven_core.plugin import describe
 from heaven_core.types import Array, Duration, LogicalType, Vector, canonical_json
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from heaven_core.frame import ResultFrame
+    from heaven_core.schema import EntitySchema
 
 
 def _pyarrow() -> Any:
@@ -83,11 +88,87 @@ def to_arrow(frame: ResultFrame) -> Any:
         if _is_json(dtype):
             values = [None if value is None else _json_text(value) for value in values]
         arrays.append(pa.array(values, type=arrow_type(dtype)))
-    names = list(frame.columns)
+    fields = [_arrow_field(name, frame.dtypes.get(name)) for name in frame.columns]
     if frame.rank is not None:
         arrays.append(pa.array(frame.scores, type=pa.float64()))
-        names.append(frame.rank)
-    return pa.table(arrays, names=names)
+        fields.append(pa.field(frame.rank, pa.float64()))
+    return pa.table(arrays, schema=pa.schema(fields))
+
+
+JSON_MARK = {b"heavenbase": b"json"}
+"""Says of a column of texts that they are JSON, for whoever reads the table back."""
+
+
+def _arrow_field(name: str, dtype: LogicalType[Any] | None) -> Any:
+    return _pyarrow().field(name, arrow_type(dtype), metadata=JSON_MARK if _is_json(dtype) else None)
+
+
+# -- tables as rows ------------------------------------------------------------------------------------------------
+
+
+def table_rows(schema: EntitySchema, table: Any) -> list[dict[str, Any]]:
+    """The rows of a table as dicts.
+
+    Raises:
+        EngineNotInstalled: pyarrow is missing.
+        InvalidValue: moments or spans of time with nanoseconds, which no type here has.
+    """
+    found = _pyarrow().table(table)
+    names = found.column_names
+    columns = [_values(schema, found.schema.field(place), found.column(place)) for place in range(len(names))]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+
+
+def _values(schema: EntitySchema, field: Any, column: Any) -> list[Any]:
+    pa = _pyarrow()
+    kind = field.type
+    if (pa.types.is_timestamp(kind) or pa.types.is_duration(kind)) and kind.unit == "ns":
+        wanted = pa.timestamp("us", tz=kind.tz) if pa.types.is_timestamp(kind) else pa.duration("us")
+        try:
+            column = column.cast(wanted)
+        except pa.ArrowInvalid as error:
+            raise InvalidValue(
+                f"{schema.id}.{field.name}: the column has nanoseconds, and times have microseconds here; round them",
+                entity=schema.id,
+                field=field.name,
+            ) from error
+    values: list[Any] = column.to_pylist()
+    marks: dict[bytes, bytes] = field.metadata or {}
+    if marks.get(b"heavenbase") == b"json":
+        from json import loads
+
+        return [None if value is None else loads(value) for value in values]
+    return values
+
+
+def parquet_rows(file: Path, schema: EntitySchema, chunk_rows: int) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a Parquet file, a part at a time."""
+    parquet = _module("pyarrow.parquet", "Parquet files need pyarrow; pip install 'heaven-core[arrow]'")
+    pa = _pyarrow()
+    try:
+        with parquet.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(chunk_rows):
+                yield table_rows(schema, pa.Table.from_batches([batch], schema=opened.schema_arrow))
+    except pa.ArrowInvalid as error:
+        raise InvalidValue(f"{file.name}: this is no Parquet file that can be read") from error
+
+
+def csv_rows(file: Path, schema: EntitySchema) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a CSV file with a line of names, a part at a time; an empty cell is null, quotes make it a text."""
+    csv = _module("pyarrow.csv", "CSV files need pyarrow; pip install 'heaven-core[arrow]'")
+    pa = _pyarrow()
+    plain = {"integer": pa.int64(), "float": pa.float64(), "boolean": pa.bool_()}
+    types = {field.name: plain.get(field.dtype.kind, pa.string()) for field in schema.fields}
+    convert = csv.ConvertOptions(
+        column_types=types, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+    )
+    parse = csv.ParseOptions(newlines_in_values=True)
+    try:
+        with csv.open_csv(file, convert_options=convert, parse_options=parse) as opened:
+            for batch in opened:
+                yield table_rows(schema, pa.Table.from_batches([batch]))
+    except pa.ArrowInvalid as error:
+        raise InvalidValue(f"{file.name}: {describe(error)}") from error
 
 
 def write_parquet(frame: ResultFrame, stream: BinaryIO) -> None:

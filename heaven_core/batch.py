@@ -62,11 +62,15 @@ def make_batch(schema: EntitySchema, rows: Iterable[Any]) -> Batch:
 
 
 def mappings(schema: EntitySchema, rows: Any) -> list[Mapping[str, Any]]:
-    """The rows as a list of mappings; instances of the entity become what they were given.
+    """The rows as a list of mappings: of a table, of mappings, of instances of the entity, attrs or dataclasses.
 
     Raises:
         SchemaError, InvalidType: something else than rows.
     """
+    if _has(rows, "__arrow_c_stream__"):  # a table of columns, whoever made it
+        from heaven_core.arrow import table_rows
+
+        return list(table_rows(schema, rows))
     several = None if isinstance(rows, (Mapping, str, bytes, Entity)) else iterator(rows)
     if several is None:
         kind = a_kind(cast("object", rows))
@@ -86,7 +90,22 @@ def _mapping(schema: EntitySchema, row: Any, position: int) -> Mapping[str, Any]
         return row.to_dict()
     if is_mapping(row):
         return dict(row)  # another mapping may make up what it does not have
+    if names := _field_names(row):
+        return {name: getattr(row, name) for name in names}
     raise InvalidType.at(schema.id, None, position, row, f"is {a_kind(row)}; a row is a mapping or an instance")
+
+
+def _has(value: object, name: str) -> bool:
+    """Whether the class of a value has this."""
+    return hasattr(type(value), name)
+
+
+def _field_names(row: object) -> list[str]:
+    """The fields of an instance whose class attrs or dataclasses made."""
+    made: Any = getattr(type(row), "__attrs_attrs__", None)
+    if made is not None:
+        return [one.name for one in made]
+    return list(getattr(type(row), "__dataclass_fields__", ()))
 
 
 def _columns(schema: EntitySchema, rows: Sequence[Mapping[str, Any]]) -> Columns:

@@ -185,6 +185,15 @@ class ResultFrame:
 
         return to_arrow(self)
 
+    def to_parquet(self, path: Any) -> None:
+        """Write the answer as a Parquet file, in place of one that is there. Needs the extra `arrow`."""
+        from pathlib import Path
+
+        from heaven_core.arrow import write_parquet
+
+        with Path(path).expanduser().open("wb") as stream:
+            write_parquet(self, stream)
+
     def to_pandas(self) -> Any:
         """The answer as a `pandas.DataFrame`. Needs pandas and the extra `arrow`."""
         from heaven_core.arrow import to_pandas

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -149,6 +149,9 @@ class HeavenBase(Access):
         core.after_commit(tx)
         _tell(core, writer, lsn)
 
+    def _together(self) -> AbstractContextManager[Transaction]:
+        return self.transaction()
+
     @staticmethod
     def _own_thread(core: WorkspaceCore, instead: str) -> int:
         """The running thread, which must not be in the midst of a write: it would wait for itself."""
@@ -274,6 +277,9 @@ class Transaction(Access):
     def _writing(self) -> Generator[Writer]:
         self.core()
         yield self._writer
+
+    def _together(self) -> AbstractContextManager[Transaction]:
+        return nullcontext(self)
 
     def __repr__(self) -> str:
         return f"<transaction, {'ended' if self._writer.ended else 'open'}>"
