@@ -27,6 +27,7 @@ from heaven_core.sharing import absolute_path, acquire, check_usable, drop, is_o
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from heaven_core.aio import AsyncWorkspace
     from heaven_core.capabilities import CapabilityIndex
     from heaven_core.entity import Entity
     from heaven_core.plugin import ExtensionSpec
@@ -187,6 +188,13 @@ class HeavenBase(Access):
             writer.ended = True
         core.after_commit(writer.tx)
         _tell(core, writer, lsn)
+
+    @property
+    def aio(self) -> AsyncWorkspace:
+        """The same methods for event loops, awaited."""
+        from heaven_core.aio import AsyncWorkspace
+
+        return AsyncWorkspace(self)
 
     # schema ------------------------------------------------------------------------------------------------------
 
