@@ -43,11 +43,12 @@ ACCESS = """
     get(object_id: str, entity: Any = None) -> dict[str, Any] | None
     get_many(ids: Iterable[str], entity: Any = None) -> list[dict[str, Any] | None]
     ids(entity: Any) -> list[str]
+    load(entity: Any, path: Any, *, format: str | None = None, progress: Callable[[int], Any] | None = None) -> int
     query(entity: Any) -> Query
     query_json(entity: Any, spec: Mapping[str, Any]) -> Query
     set(object_id: str, values: Mapping[str, Any], entity: Any = None) -> str
     upsert(entity: Any, row: Mapping[str, Any] | Entity) -> str
-    upsert_many(entity: Any, rows: Iterable[Mapping[str, Any] | Entity]) -> list[str]
+    upsert_many(entity: Any, rows: Any) -> list[str]
     version(object_id: str, entity: Any = None) -> int | None
     versions(entity: Any, ids: Sequence[str]) -> list[int | None]
 """
@@ -60,6 +61,7 @@ SEAMS = """
 
 WORKSPACE = """
     HeavenBase(id: str, *, preset: str | None = None, backends: Mapping[str, Any] | None = None, path: str | Path | None = None) -> None
+    aio: AsyncWorkspace
     capabilities: CapabilityIndex
     check() -> Report
     close() -> None
@@ -113,6 +115,7 @@ FRAME = """
     to_arrow() -> Any
     to_dict() -> dict[str, list[Any]]
     to_pandas() -> Any
+    to_parquet(path: Any) -> None
     to_polars() -> Any
 """  # noqa: E501
 
