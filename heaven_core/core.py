@@ -526,8 +526,8 @@ class WorkspaceCore:
 
     def destroy(self) -> None:
         """Remove everything that was stored."""
-        for backend in self.backends.values():
-            if hasattr(backend, "destroy"):
+        for _, backend in sorted(self.backends.items(), key=lambda one: one[0] == PRIMARY):  # the primary last:
+            if hasattr(backend, "destroy"):  # one that refuses, as its file is another's, leaves the workspace as it is
                 backend.destroy()
         files = self.files()
         if files is not None and self.folder is not None:

@@ -108,7 +108,14 @@ class DuckBackend:
         self._holder.close()
 
     def destroy(self) -> None:
-        """Close and remove the file."""
+        """Close and remove the file, if it is this workspace's: a location may have been mistaken.
+
+        Raises:
+            WorkspaceConflict, NotADatabase: it is somebody else's.
+        """
+        if Path(self.path).exists():
+            with self._using():  # which looks whose it is
+                pass
         self.close()
         for suffix in ("", ".wal"):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)

@@ -10,7 +10,6 @@ its files (`heaven_lancedb.folder`).
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -140,9 +139,14 @@ class LanceBackend:
         self._vectors.forget()
 
     def destroy(self) -> None:
-        """Close and remove the folder."""
+        """Close and remove what this engine made in the folder, and the folder if nothing else is in it.
+
+        Raises:
+            WorkspaceConflict, NotADatabase: it is somebody else's.
+        """
+        with self._typing():
+            self._folder.destroy()
         self.close()
-        shutil.rmtree(self.path, ignore_errors=True)
 
     # reading ---------------------------------------------------------------------------------------------------
 

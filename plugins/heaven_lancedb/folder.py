@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import threading
 from datetime import timedelta
 from pathlib import Path
@@ -131,6 +132,17 @@ class Folder:
                     _sync(folder)
                 now |= files | {folder}
             self._synced[entity] = now
+
+    def destroy(self) -> None:
+        """Remove the tables and the claim, if the folder is this workspace's; files of others stay."""
+        if not self._path.exists():
+            return
+        self._claim()
+        for table in self._path.glob("e_*.lance"):
+            shutil.rmtree(table)
+        (self._path / CLAIM).unlink()
+        if not any(self._path.iterdir()):
+            self._path.rmdir()
 
     def close(self) -> None:
         """Close the folder for good."""

@@ -283,3 +283,17 @@ def test_an_answer_beyond_the_caps_is_refused(ws: hb.HeavenBase) -> None:
         query.select("pieces").limits(max_rows=10).execute()
     with pytest.raises(ResultTooLarge, match="passes 100 bytes"):
         query.limits(max_bytes=100).execute()
+
+
+@pytest.mark.parametrize(
+    "statements", [["create table mine (x integer)"], [_STATE, "insert into hb_state values (1, 'other')"]]
+)
+def test_dropping_a_workspace_leaves_a_file_that_is_somebody_else_s(tmp_path: Path, statements: list[str]) -> None:
+    file = tmp_path / "theirs.duckdb"
+    _made(file, *statements)
+    backends = {"main": "sqlite", "duck": {"type": "duckdb", "database": str(file)}}
+
+    with pytest.raises((NotADatabase, WorkspaceConflict)):
+        opened(tmp_path / "ws", backends=backends).drop()
+
+    assert file.exists()

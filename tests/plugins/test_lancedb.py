@@ -242,3 +242,29 @@ with hb.HeavenBase("spots", path={str(tmp_path)!r}, backends={BACKENDS!r}) as ws
     ran = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
 
     assert ran.stdout == "[]\n"
+
+
+def test_dropping_a_workspace_leaves_a_folder_that_is_somebody_else_s(tmp_path: Path) -> None:
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    (theirs / "photos.lance").mkdir(parents=True)
+    (theirs / "letter.txt").write_text("dear")
+    backends = {"main": "sqlite", "near": {"type": "lancedb", "database": str(theirs)}}
+
+    with pytest.raises(NotADatabase):
+        opened(mine, backends).drop()
+
+    assert (theirs / "letter.txt").read_text() == "dear"
+    assert (theirs / "photos.lance").is_dir()
+
+
+def test_dropping_a_workspace_removes_its_tables_and_no_other_file(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (shared / "letter.txt").write_text("dear")
+    ws = opened(tmp_path / "mine", {"main": "sqlite", "near": {"type": "lancedb", "database": str(shared)}})
+    ws.register(Spot)
+    fill(ws)
+
+    ws.drop()
+
+    assert [one.name for one in shared.iterdir()] == ["letter.txt"]
