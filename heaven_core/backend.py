@@ -19,8 +19,10 @@ import attrs
 from attrs.converters import optional
 
 from heaven_core.codecs import Code
+from heaven_core.errors import ConfigError, did_you_mean
 from heaven_core.expr import Aggregate, Expr
 from heaven_core.handlers import QueryFragment, Where
+from heaven_core.paths import absolute
 from heaven_core.schema import FieldSchema
 
 if TYPE_CHECKING:
@@ -49,6 +51,24 @@ class BackendConfig:
         from pathlib import Path
 
         return None if self.location is None else Path(self.location)
+
+    def place(self, usual: str) -> str:
+        """Where an engine that takes no other option lies: `database` (or `path`), else `usual` in the folder.
+
+        Raises:
+            ConfigError: another option, or no place.
+        """
+        options = dict(self.options)
+        given = options.pop("database", options.pop("path", None))
+        if options:
+            word = min(map(str, options))
+            near = did_you_mean(word, ("database", "path"))
+            raise ConfigError(f"backend {self.name!r} of type {self.type} takes no option {word!r}; {near}")
+        if given is not None:
+            return absolute(given)
+        if self.location is None:
+            raise ConfigError(f"backend {self.name!r} of type {self.type} needs a folder or a 'database'")
+        return f"{self.location}/{usual}"
 
 
 class Column(NamedTuple):

@@ -30,10 +30,9 @@ from heaven_core.backend import (
     Written,
 )
 from heaven_core.codecs import Code, decoder
-from heaven_core.errors import ConfigError, HeavenError, QueryError, did_you_mean
+from heaven_core.errors import HeavenError, QueryError
 from heaven_core.evaluate import check_bytes, check_rows, most_rows
 from heaven_core.handlers import IdSet
-from heaven_core.paths import absolute
 from heaven_duckdb import statements
 from heaven_duckdb.failures import translated
 from heaven_duckdb.holder import Holder
@@ -50,7 +49,7 @@ class DuckBackend:
 
     def __init__(self, config: BackendConfig) -> None:
         self.name = config.name
-        self.path = _path(config)
+        self.path = config.place(f"{config.name}.duckdb")
         self._holder = Holder(self.path, self.name, config.workspace)
 
     # protocol --------------------------------------------------------------------------------------------------
@@ -134,20 +133,6 @@ class DuckBackend:
             if limits is not None and limits.cancel is not None:
                 limits.cancel.check()
             raise translated(error, self.name) from error
-
-
-def _path(config: BackendConfig) -> str:
-    options = dict(config.options)
-    given = options.pop("database", options.pop("path", None))
-    if options:
-        word = min(map(str, options))
-        near = did_you_mean(word, ("database", "path"))
-        raise ConfigError(f"backend {config.name!r} of type duckdb takes no option {word!r}; {near}")
-    if given is not None:
-        return absolute(given)
-    if config.location is None:
-        raise ConfigError(f"backend {config.name!r} of type duckdb needs a folder or a 'database'")
-    return f"{config.location}/{config.name}.duckdb"
 
 
 def decoders(layout: Layout, names: Sequence[str]) -> tuple[Code | None, ...]:

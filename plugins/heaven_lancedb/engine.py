@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from heaven_core import config as settings
@@ -31,11 +30,10 @@ from heaven_core.backend import (
     Written,
 )
 from heaven_core.codecs import Code, decoder, row_maker
-from heaven_core.errors import ConfigError, HeavenError, QueryError, did_you_mean
+from heaven_core.errors import HeavenError, QueryError
 from heaven_core.evaluate import check_bytes, check_rows, most_rows
 from heaven_core.evaluate import scan as scan_in_python
 from heaven_core.handlers import IdSet, Where
-from heaven_core.paths import absolute
 from heaven_core.sql import where_sql
 from heaven_lancedb.folder import Folder, translated
 from heaven_lancedb.handlers import id_set
@@ -56,7 +54,7 @@ class LanceBackend:
 
     def __init__(self, config: BackendConfig) -> None:
         self.name = config.name
-        self.path = _path(config)
+        self.path = config.place(f"{config.name}.lance")
         self._folder = Folder(self.path, self.name, config.workspace)
         self._vectors = Vectors(settings.get("vector.memory_budget"))
         self._commits: dict[str, int] = {}
@@ -229,20 +227,6 @@ class LanceBackend:
         if isinstance(where, IdSet):
             return list(where.ids)
         return [one for (one,) in self._read(layout, ("object_id",), where, None, limits)]
-
-
-def _path(config: BackendConfig) -> str:
-    options = dict(config.options)
-    given = options.pop("database", options.pop("path", None))
-    if options:
-        word = min(map(str, options))
-        near = did_you_mean(word, ("database", "path"))
-        raise ConfigError(f"backend {config.name!r} of type lancedb takes no option {word!r}; {near}")
-    if given is not None:
-        return absolute(given)
-    if config.location is None:
-        raise ConfigError(f"backend {config.name!r} of type lancedb needs a folder or a 'database'")
-    return str(Path(config.location) / f"{config.name}.lance")
 
 
 def _condition(where: Where | None) -> str | None:

@@ -36,18 +36,15 @@ from heaven_core.backend import (
 )
 from heaven_core.errors import (
     BackendBusy,
-    ConfigError,
     HeavenError,
     StorageError,
     StorageReadOnly,
     TransactionError,
     WorkspaceClosed,
     WorkspaceConflict,
-    did_you_mean,
     read_before,
 )
 from heaven_core.evaluate import check_bytes, check_rows, most_rows
-from heaven_core.paths import absolute
 from heaven_core.text import index_version
 from heaven_core.types import canonical_json
 from heaven_sqlite import statements, writing
@@ -266,7 +263,7 @@ class SqliteBackend:
 
     def __init__(self, config: BackendConfig) -> None:
         self.name, self.type = config.name, "sqlite"
-        self.path = _path(config)
+        self.path = config.place(f"{config.name}.db")
         self._workspace = config.workspace
         self._budget: int = config_module.get("vector.memory_budget")
         self._matrices: list[MatrixCache] = []
@@ -590,20 +587,6 @@ class SqliteBackend:
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 os.unlink(f"{self.path}{suffix}")
-
-
-def _path(config: BackendConfig) -> str:
-    options = dict(config.options)
-    given = options.pop("database", options.pop("path", None))
-    if options:
-        word = min(map(str, options))
-        near = did_you_mean(word, ("database", "path"))
-        raise ConfigError(f"backend {config.name!r} of type sqlite takes no option {word!r}; {near}")
-    if given is not None:
-        return absolute(given)
-    if config.location is None:
-        raise ConfigError(f"backend {config.name!r} of type sqlite needs a folder or a 'database'")
-    return f"{config.location}/{config.name}.db"
 
 
 def too_new(name: str, version: int) -> StorageError:
