@@ -34,6 +34,8 @@ def load(
     progress: Callable[[int], Any] | None,
 ) -> int:
     """Write the rows of a file in the transaction that `opened` gives; how many they are."""
+    if not isinstance(path, str) and not hasattr(path, "__fspath__"):
+        raise ConfigError(f"load takes the path of a file, not {a_kind(path)}")
     file = Path(path).expanduser()
     kind = _form(file, form)
     total = 0

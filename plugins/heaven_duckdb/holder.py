@@ -198,6 +198,10 @@ class Watch:
                 elif now - idle_since > IDLE_S:
                     self._thread = None
                     return
-                for cursor, ends, cancel in self._running.values():
-                    if (ends is not None and now > ends) or (cancel is not None and cancel.cancelled):
-                        cursor.interrupt()
+                self._interrupt(now)
+
+    def _interrupt(self, now: float) -> None:
+        """Stop what is over its time. A thread at rest must keep no cursor: DuckDB complains of it."""
+        for cursor, ends, cancel in self._running.values():
+            if (ends is not None and now > ends) or (cancel is not None and cancel.cancelled):
+                cursor.interrupt()

@@ -261,5 +261,7 @@ def test_the_format_may_be_said_and_a_misspelt_one_is_refused(ws: hb.HeavenBase,
     (tmp_path / "books.txt").write_text('{"title": "a"}\n')
 
     assert ws.load(Book, tmp_path / "books.txt", format="jsonl") == 1
+    with pytest.raises(ConfigError, match="load takes the path of a file, not an int"):
+        ws.load(Book, 5)
     with pytest.raises(ConfigError, match="no format 'json' of files; did you mean 'jsonl'"):
         ws.load(Book, tmp_path / "books.txt", format="json")

@@ -297,3 +297,21 @@ def test_dropping_a_workspace_leaves_a_file_that_is_somebody_else_s(tmp_path: Pa
         opened(tmp_path / "ws", backends=backends).drop()
 
     assert file.exists()
+
+
+def test_a_program_ends_without_a_word_of_the_library_s(tmp_path: Path) -> None:
+    code = f"""
+import time
+import heavenbase as hb
+ws = hb.HeavenBase("shop", path={str(tmp_path)!r}, backends={BACKENDS!r})
+class Sale(hb.Entity):
+    n = hb.field(hb.Integer).store(to="duck")
+ws.register(Sale)
+ws.upsert(Sale, {{"n": 1}})
+for _ in range(30):
+    ws.query(Sale).where(Sale.n == 1).execute()
+time.sleep(0.1)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+
+    assert (ran.stdout, ran.stderr) == ("", "")
