@@ -123,6 +123,10 @@ class ConditionTooLarge(QueryError):
     """An engine cannot take a condition of this size. The planner then answers it in Python, so users never see it."""
 
 
+class NotServed(QueryError):
+    """A handler has no exact form of an operation for this field or argument. The planner then answers it in Python."""
+
+
 class GroupsTooWide(QueryError):
     """An engine cannot compute so many aggregates at once. The planner then groups in Python."""
 

@@ -31,6 +31,7 @@ from heaven_core.handlers import (
     HandlerContext,
     IdSet,
     NoneOf,
+    NotServed,
     QueryFragment,
     Where,
 )
@@ -134,6 +135,8 @@ class Planner:
             return self._in_python(leaf)
         try:
             fragment = resolved.compile(leaf.field, leaf.value, resolved.ctx)
+        except NotServed:
+            return self._in_python(leaf)
         except HeavenError:
             raise
         except Exception as error:  # a handler is a plugin's code

@@ -29,12 +29,14 @@ from heaven_core.backend import (
     Scan,
     Written,
 )
-from heaven_core.codecs import Code, decoder
 from heaven_core.errors import HeavenError, QueryError
 from heaven_core.evaluate import check_bytes, check_rows, most_rows
 from heaven_core.handlers import IdSet
+from heaven_core.sql import entity_table
+from heaven_core.sql_scan import count_sql, decoders, scan_sql
 from heaven_duckdb import statements
 from heaven_duckdb.failures import translated
+from heaven_duckdb.handlers import id_set
 from heaven_duckdb.holder import Holder
 
 CHUNK = 5000
@@ -85,13 +87,15 @@ class DuckBackend:
                 from heaven_duckdb.grouping import answer_groups
 
                 return answer_groups(cursor, request, request.group)
-            tuples = fetched(cursor.execute(*statements.scan(request, most_rows(request))), request.limits)
+            text = scan_sql(request, most_rows(request), entity_table(request.layout.entity), id_set)
+            tuples = fetched(cursor.execute(*text), request.limits)
         return Rows(request.columns, decoders(request.layout, request.columns), tuples)
 
     def estimate(self, request: Scan) -> int | None:
         """The rows that match, counted up to a bound; None past it."""
         with self._using(request.limits) as cursor:
-            found = cursor.execute(*statements.count(request, ESTIMATE_BOUND + 1)).fetchall()[0][0]
+            text = count_sql(request, ESTIMATE_BOUND + 1, entity_table(request.layout.entity), id_set)
+            found = cursor.execute(*text).fetchall()[0][0]
         return found if found <= ESTIMATE_BOUND else None
 
     def recover(self, layouts: Sequence[Layout], *, repair: bool) -> list[Finding]:
@@ -133,11 +137,6 @@ class DuckBackend:
             if limits is not None and limits.cancel is not None:
                 limits.cancel.check()
             raise translated(error, self.name) from error
-
-
-def decoders(layout: Layout, names: Sequence[str]) -> tuple[Code | None, ...]:
-    """How to read each of these columns."""
-    return tuple(decoder(layout.by_name[name].field.dtype) for name in names)
 
 
 def fetched(cursor: Any, limits: Limits) -> list[tuple[Any, ...]]:

@@ -1,6 +1,6 @@
 """Who has the DuckDB file: opened at the first use, closed after a pause, so that other processes have their turn.
 
-Also here: stopping what runs too long. Not here: what is done with the file (`heaven_duckdb.engine`).
+Not here: what is done with the file (`heaven_duckdb.engine`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Any
 import duckdb
 
 from heaven_core.backend import Limits
-from heaven_core.cancellation import Cancellation
 from heaven_core.errors import (
     FormatTooNew,
     NotADatabase,
@@ -23,6 +22,7 @@ from heaven_core.errors import (
     WorkspaceClosed,
     WorkspaceConflict,
 )
+from heaven_core.watch import Watch
 from heaven_duckdb import statements
 from heaven_duckdb.failures import busy, is_locked
 
@@ -31,8 +31,6 @@ IDLE_S = 1.0
 """How long the file stays open after its last use."""
 BUSY_WAIT_S = 10.0
 BUSY_PAUSE_S = 0.02
-WATCH_S = 0.02
-"""How often running queries are looked at."""
 
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -64,7 +62,7 @@ class Holder:
             self._users += 1
             cursor = self._connection.cursor()
         try:
-            with self._watch.over(cursor, limits):
+            with self._watch.over(cursor.interrupt, limits):
                 yield cursor
         finally:
             cursor.close()
@@ -159,49 +157,3 @@ class Holder:
             self._shut()
         if sweeper is not None:
             sweeper.cancel()
-
-
-class Watch:
-    """Interrupts queries that pass their deadline or are cancelled, from one thread that lives while there are any."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: dict[int, tuple[Any, float | None, Cancellation | None]] = {}
-        self._thread: threading.Thread | None = None
-
-    @contextmanager
-    def over(self, cursor: Any, limits: Limits | None) -> Generator[None]:
-        """Watch what the cursor does."""
-        if limits is None or (limits.deadline is None and limits.cancel is None):
-            yield
-            return
-        ends = None if limits.deadline is None else time.monotonic() + limits.deadline
-        with self._lock:
-            self._running[id(cursor)] = (cursor, ends, limits.cancel)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._look, name="heaven-duckdb-watch", daemon=True)
-                self._thread.start()
-        try:
-            yield
-        finally:
-            with self._lock:
-                del self._running[id(cursor)]
-
-    def _look(self) -> None:
-        idle_since = time.monotonic()
-        while True:
-            time.sleep(WATCH_S)
-            now = time.monotonic()
-            with self._lock:
-                if self._running:
-                    idle_since = now
-                elif now - idle_since > IDLE_S:
-                    self._thread = None
-                    return
-                self._interrupt(now)
-
-    def _interrupt(self, now: float) -> None:
-        """Stop what is over its time. A thread at rest must keep no cursor: DuckDB complains of it."""
-        for cursor, ends, cancel in self._running.values():
-            if (ends is not None and now > ends) or (cancel is not None and cancel.cancelled):
-                cursor.interrupt()

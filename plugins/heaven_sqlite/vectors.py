@@ -2,10 +2,9 @@
 
 A field's vectors are read once and kept (`heaven_core.matrix_cache`) as of the last
 write that touched the entity, which `hb_vectors` says. What does not fit the budget
-is read again for each question, a part at a time. A condition is answered before
-the ranking where few rows satisfy it, and on the nearest rows where many do.
+is read again for each question, a part at a time.
 
-Not here: how vectors are compared (`heaven_core.matrix`).
+Not here: which rows are the nearest (`heaven_core.ranking`).
 """
 
 from __future__ import annotations
@@ -14,27 +13,23 @@ import os
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from heaven_core.backend import Layout, Near, Rows, Scan
 from heaven_core.evaluate import check_bytes, check_rows
 from heaven_core.matrix_cache import MatrixCache, Name
+from heaven_core.ranking import Ranked, Ranking, cut
 from heaven_core.sql import Sql, entity_table, quote, where_sql
 from heaven_core.types import canonical_json
 from heaven_sqlite import statements
 
 if TYPE_CHECKING:
-    from heaven_core.matrix import Matrix, Packed
+    from heaven_core.matrix import Packed
     from heaven_sqlite.connection import Connection
 
 PART = 4096
 CHANCE_BITS = 24
-SAMPLE = 200
-"""Rows on which a condition is tried, to learn how many satisfy it."""
-FEW = 0.04
-"""The share of rows up to which a condition is answered first."""
-
-Ranked = list[tuple[int, float]]
 
 
 def version(connection: Connection, entity: str) -> int:
@@ -69,8 +64,9 @@ def nearest(connection: Connection, request: Scan, cache: MatrixCache | None) ->
     assert near is not None
     with _one_moment(connection):
         vectors = _Vectors(connection, request.layout, near, where_sql(request.where))
-        ranked, how = vectors.ranked(cache)
-        return _rows(connection, request, _cut(connection, request.layout, ranked, near.top_k), how)
+        ranked, how = _ranked(connection, vectors, request.layout, near, cache)
+        found = cut(ranked, near.top_k, partial(_first, connection, request.layout))
+        return _rows(connection, request, found, how)
 
 
 @contextmanager
@@ -91,8 +87,7 @@ class _Vectors:
     """The vectors of one field that have the query's dimension, with the condition of the question."""
 
     def __init__(self, connection: Connection, layout: Layout, near: Near, condition: Sql) -> None:
-        self._connection, self._near, self._condition = connection, near, condition
-        self._layout = layout
+        self._connection, self._condition = connection, condition
         self._table, self._name = entity_table(layout.entity), f"t.{quote(near.field.name)}"
         self._dim = len(near.query)
 
@@ -117,88 +112,47 @@ class _Vectors:
         while rows := cursor.fetchmany(PART):
             yield [row[0] for row in rows], b"".join([row[1] for row in rows])
 
-    # ranking -----------------------------------------------------------------------------------------------------
+    # what ranking asks -------------------------------------------------------------------------------------------
 
-    def ranked(self, cache: MatrixCache | None) -> tuple[Ranked, str]:
-        """The nearest rows, those that tie with the last of them too, and how they were found."""
-        matrix = None
-        if cache is not None:
-            name = Name(self._layout.entity, self._near.field.name, self._dim)
-            matrix = cache.get(name, version(self._connection, self._layout.entity), self)
-        if matrix is None:
-            return self._streamed(), "exact: vectors read from the table"
-        if not self._condition[0]:
-            return self._nearest(matrix, self._near.top_k), "exact matrix in memory"
-        return self._filtered(matrix)
+    @property
+    def conditional(self) -> bool:
+        return bool(self._condition[0])
 
-    def _nearest(self, matrix: Matrix, count: int, positions: Any = None) -> Ranked:
-        return matrix.nearest(self._near.query, count, self._near.metric, positions, ties=True)
-
-    def _streamed(self) -> Ranked:
-        from heaven_core.matrix import packed_matrix
-
+    def matching(self) -> Iterator[Packed]:
         text, values = self._condition
-        best: Ranked = []
-        for part in self._parts(text or "1", values):
-            best = sorted(best + self._nearest(packed_matrix(self._dim, [part]), self._near.top_k), key=_distance)
-            best = _with_ties(best, self._near.top_k)
-        return best
+        return self._parts(text or "1", values)
 
-    def _filtered(self, matrix: Matrix) -> tuple[Ranked, str]:
-        sample = matrix.sample(SAMPLE)
-        share = len(self._satisfying(sample)) / max(len(sample), 1)
-        if share > FEW:
-            found = self._overfetched(matrix, share)
-            if found is not None:
-                return found, "exact matrix in memory, condition on the nearest"
+    def keys(self) -> list[int]:
         text, values = self._condition
         rows = self._connection.execute(f"select t._rowid from {self._table} t where {text}", values).fetchall()
-        positions = matrix.positions([number for (number,) in rows])
-        return self._nearest(matrix, self._near.top_k, positions), "exact matrix in memory, condition first"
+        return [number for (number,) in rows]
 
-    def _overfetched(self, matrix: Matrix, share: float) -> Ranked | None:
-        """The nearest rows that satisfy the condition, from more of the nearest; None if those grow too many."""
-        wanted = int(1.5 * self._near.top_k / share) + 10
-        while wanted <= max(matrix.size // 5, 1000):
-            near = self._nearest(matrix, wanted)
-            satisfying = self._satisfying([key for key, _ in near])
-            found = [one for one in near if one[0] in satisfying]
-            if len(found) >= self._near.top_k or len(near) == matrix.size:
-                return _with_ties(found, self._near.top_k)
-            wanted *= 4
-        return None
-
-    def _satisfying(self, keys: Sequence[int]) -> set[int]:
-        """Those of the rows that satisfy the condition."""
+    def satisfying(self, keys: Sequence[int]) -> set[int]:
         text, values = self._condition
         among = f"select t._rowid from {self._table} t where t._rowid in (select value from json_each(?)) and ({text})"
         return {number for (number,) in self._connection.execute(among, (canonical_json(list(keys)), *values))}
 
 
-def _distance(pair: tuple[int, float]) -> float:
-    return pair[1]
+def _ranked(
+    connection: Connection, vectors: _Vectors, layout: Layout, near: Near, cache: MatrixCache | None
+) -> tuple[Ranked, str]:
+    """The nearest rows, those that tie with the last of them too, and how they were found."""
+    ranking = Ranking(vectors, near)
+    if cache is not None:
+        name = Name(layout.entity, near.field.name, len(near.query))
+        matrix = cache.get(name, version(connection, layout.entity), vectors)
+        if matrix is not None:
+            return ranking.from_matrix(matrix)
+    return ranking.streamed()
 
 
-def _with_ties(ranked: Ranked, count: int) -> Ranked:
-    """The first `count`, and those that are as far away as the last of them."""
-    if len(ranked) <= count:
-        return ranked
-    farthest = ranked[count - 1][1]
-    return [one for one in ranked if one[1] <= farthest]
-
-
-def _cut(connection: Connection, layout: Layout, ranked: Ranked, count: int) -> Ranked:
-    """The first `count`, of rows at one distance those with the first ids."""
-    if len(ranked) <= count:
-        return ranked
-    inside = [one for one in ranked if one[1] < ranked[count - 1][1]]
-    tied = canonical_json([key for key, _ in ranked[len(inside) :]])
+def _first(connection: Connection, layout: Layout, keys: Sequence[int], count: int) -> list[int]:
+    """Of these rows those with the first ids."""
     text = (
         f"select _rowid from {entity_table(layout.entity)} where _rowid in (select value from json_each(?)) "
         'order by "object_id" limit ?'
     )
-    first = connection.execute(text, (tied, count - len(inside))).fetchall()
-    return inside + [(key, ranked[count - 1][1]) for (key,) in first]
+    return [key for (key,) in connection.execute(text, (canonical_json(list(keys)), count)).fetchall()]
 
 
 def _rows(connection: Connection, request: Scan, ranked: Ranked, how: str) -> Rows:

@@ -256,7 +256,7 @@ SLOW = "select count(*) from range(100000) a, range(100000) b where hash(a.range
 
 def test_a_query_that_takes_too_long_is_stopped(ws: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(ws)
-    monkeypatch.setattr("heaven_duckdb.statements.scan", lambda request, limit: (SLOW, ()))
+    monkeypatch.setattr("heaven_duckdb.engine.scan_sql", lambda *asked: (SLOW, ()))
     began = time.monotonic()
 
     with pytest.raises(DeadlineExceeded):
@@ -267,7 +267,7 @@ def test_a_query_that_takes_too_long_is_stopped(ws: hb.HeavenBase, monkeypatch: 
 
 def test_another_thread_can_stop_a_query(ws: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(ws)
-    monkeypatch.setattr("heaven_duckdb.statements.scan", lambda request, limit: (SLOW, ()))
+    monkeypatch.setattr("heaven_duckdb.engine.scan_sql", lambda *asked: (SLOW, ()))
     stop = hb.Cancellation()
     threading.Timer(0.2, stop.cancel).start()
 
