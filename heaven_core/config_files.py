@@ -23,7 +23,7 @@ from heaven_core.errors import ConfigError, did_you_mean, shown
 from heaven_core.narrow import is_dict
 from heaven_core.paths import resolved
 
-PROTECTED = ("extensions", "capsule.registry", "capsule.trust", "audit.keys", "preset", "trust")
+PROTECTED = ("extensions", "capsule.registry", "capsule.trust", "audit.keys", "preset", "server", "trust")
 """What only a trusted project sets: these keys and all beneath them. `trust` is where the user's file keeps its own."""
 
 MAX_BYTES = 1 << 16

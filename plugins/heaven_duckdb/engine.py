@@ -30,7 +30,7 @@ from heaven_core.backend import (
     Written,
 )
 from heaven_core.errors import HeavenError, QueryError
-from heaven_core.evaluate import check_bytes, check_rows, most_rows
+from heaven_core.evaluate import gathered, most_rows
 from heaven_core.handlers import IdSet
 from heaven_core.sql import entity_table
 from heaven_core.sql_scan import count_sql, decoders, scan_sql
@@ -141,9 +141,4 @@ class DuckBackend:
 
 def fetched(cursor: Any, limits: Limits) -> list[tuple[Any, ...]]:
     """All rows, within the caps."""
-    tuples: list[tuple[Any, ...]] = []
-    while chunk := cursor.fetchmany(CHUNK):
-        tuples += chunk
-        check_rows(len(tuples), limits)
-    check_bytes(tuples, limits)
-    return tuples
+    return gathered(iter(lambda: cursor.fetchmany(CHUNK), []), limits)

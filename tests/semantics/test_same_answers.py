@@ -30,7 +30,7 @@ from tests.semantics.worlds import Change, Dice, Fieldset, World
 pytestmark = pytest.mark.integration
 
 ORACLE = "inmem"
-ENGINES = ("sqlite",)
+ENGINES = ("sqlite", "postgres")
 """Engines to compare with the oracle, each by itself."""
 
 MIXES = (
@@ -40,6 +40,8 @@ MIXES = (
     "sqlite+lancedb",
     "inmem+duckdb+sqlite",
     "sqlite+duckdb+lancedb",
+    "postgres+duckdb+lancedb",
+    "sqlite+postgres",
 )
 """Several at once: the first is the primary, and fields lie in any."""
 
