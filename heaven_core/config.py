@@ -62,13 +62,19 @@ KEYS: dict[str, Key] = {
     "extensions.default": Key("names", [], "extensions that every new workspace enables"),
     "home": Key("location", None, "the folder of workspaces without a path; by default your platform's data folder"),
     "preset": Key(
-        "text", "local", "the preset of a workspace opened without preset and backends", choices=("debug", "local", "server")
+        "text",
+        "local",
+        "the preset of a workspace opened without preset and backends",
+        choices=("debug", "local", "server"),
     ),
     "query.deadline": Key("number", 30.0, "seconds that a query may take", optional=True),
     "query.max_bytes": Key("integer", 1 << 30, "bytes that a result may have, estimated", optional=True),
     "query.max_rows": Key("integer", 1_000_000, "rows that a result may have", optional=True),
     "server.url": Key(
-        "text", None, "the PostgreSQL server of the preset `server`; by default PGHOST and its like say it", optional=True
+        "text",
+        None,
+        "the PostgreSQL server of the preset `server`; by default PGHOST and its like say it",
+        optional=True,
     ),
     "vector.memory_budget": Key("integer", 256 << 20, "bytes of memory that vectors kept for `near` may take"),
 }

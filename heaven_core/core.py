@@ -426,9 +426,9 @@ class WorkspaceCore:
             placement = {**placement, **{name: old.placement[name] for name in old.placement if name in schema.by_name}}
         stored = self._made(schema, cls, placement, owner)
         if not schema.derived and (old is None or not diff.empty):
-            self.primary.ddl(Change(None if old is None else old.layout, stored.layout), tx)
-            if stored.spread is not None:
+            if stored.spread is not None:  # first, since it reads rows of a table that may be locked once it is altered
                 self._prepare(stored.spread, old, tx)
+            self.primary.ddl(Change(None if old is None else old.layout, stored.layout), tx)
         row = {
             "object_id": schema.id,
             "body": schema.to_dict(),

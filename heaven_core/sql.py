@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from heaven_core.codecs import encoder, item_encoder
+from heaven_core.codecs import Code, RowMaker, decoder, encoder, item_encoder, row_maker
 from heaven_core.handlers import (
     AllOf,
     ConditionTooLarge,
@@ -31,6 +31,9 @@ from heaven_core.handlers import (
 from heaven_core.ops import AGGREGATES, FILTERS, Op
 from heaven_core.schema import FieldSchema
 from heaven_core.types import BUILTIN, Array, LogicalType, canonical_json
+
+if TYPE_CHECKING:
+    from heaven_core.backend import Layout
 
 Sql = tuple[str, tuple[Any, ...]]
 
@@ -303,3 +306,23 @@ def _compiler(dialect: Dialect, op: str, native: bool) -> Callable[[FieldSchema,
         )
 
     return compile_sql
+
+
+# -- answers -------------------------------------------------------------------------------------------------------
+
+Shape = tuple[tuple[str, ...], tuple[Code | None, ...], RowMaker]
+
+
+def shape(layout: Layout, columns: tuple[str, ...]) -> Shape:
+    """Names, decoders and the maker of dicts for a selection, kept per layout."""
+    key = "shape" if columns is layout.names else ("shape", columns)
+    found = layout.cache.get(key)
+    if found is None:
+        codes = decoders(layout, columns)
+        found = layout.cache[key] = (columns, codes, row_maker(columns, codes, layout.entity))
+    return found
+
+
+def decoders(layout: Layout, names: Sequence[str]) -> tuple[Code | None, ...]:
+    """How to read each of these columns."""
+    return tuple(decoder(layout.by_name[name].field.dtype) for name in names)

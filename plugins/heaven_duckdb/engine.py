@@ -32,8 +32,8 @@ from heaven_core.backend import (
 from heaven_core.errors import HeavenError, QueryError
 from heaven_core.evaluate import gathered, most_rows
 from heaven_core.handlers import IdSet
-from heaven_core.sql import entity_table
-from heaven_core.sql_scan import count_sql, decoders, scan_sql
+from heaven_core.sql import decoders, entity_table
+from heaven_core.sql_scan import count_sql, scan_sql
 from heaven_duckdb import statements
 from heaven_duckdb.failures import translated
 from heaven_duckdb.handlers import id_set

@@ -11,8 +11,7 @@ from collections.abc import Iterator, Sequence
 from heaven_core.backend import Finding, Layout
 from heaven_core.codecs import DAMAGE
 from heaven_core.core import ENTITY_TABLE, RESERVED
-from heaven_core.sql import quote
-from heaven_core.sql_scan import decoders
+from heaven_core.sql import decoders, quote
 from heaven_core.text import tokens
 from heaven_postgres import statements
 from heaven_postgres.pool import Connection

@@ -45,8 +45,8 @@ from heaven_core.errors import (
     read_before,
 )
 from heaven_core.evaluate import gathered, most_rows
-from heaven_core.sql import Sql, quote
-from heaven_core.sql_scan import count_sql, decoders, scan_sql
+from heaven_core.sql import Sql, quote, shape
+from heaven_core.sql_scan import count_sql, scan_sql
 from heaven_core.text import index_version
 from heaven_core.watch import Watch
 from heaven_postgres import statements, writing
@@ -438,10 +438,14 @@ class PostgresBackend:
 
     def _fetch(self, request: Fetch, tx: PostgresTransaction | None) -> Rows:
         layout = request.layout
-        text, values = scan_sql(Scan(layout, layout.names), None, statements.table(layout.entity), id_set)
-        condition, ids = id_set(request.ids)
-        tuples = self._ask(tx, UNBOUNDED, lambda one: one.rows(f"{text} where {condition}", (*values, *ids)))
-        return Rows(layout.names, decoders(layout, layout.names), tuples)
+        text = layout.cache.get("get")
+        if text is None:
+            text, _ = scan_sql(Scan(layout, layout.names), None, statements.table(layout.entity), id_set)
+            layout.cache["get"] = text
+        condition, values = id_set(request.ids)
+        tuples = self._ask(tx, UNBOUNDED, lambda one: one.rows(f"{text} where {condition}", values))
+        names, codes, make = shape(layout, layout.names)
+        return Rows(names, codes, tuples, make)
 
     def _scan(self, connection: Connection, request: Scan, tx: PostgresTransaction | None) -> Rows:
         if request.group is not None:
@@ -465,7 +469,8 @@ class PostgresBackend:
         text, values = scan_sql(request, most, statements.table(request.layout.entity), id_set)
         with closing(_chunks(connection, text, values, most)) as chunks:  # an error would keep it, and what it runs
             tuples = gathered(chunks, request.limits)
-        return Rows(request.columns, decoders(request.layout, request.columns), tuples)
+        names, codes, make = shape(request.layout, request.columns)
+        return Rows(names, codes, tuples, make)
 
     @staticmethod
     def _fetcher(connection: Connection, tx: PostgresTransaction | None) -> Callable[[Sql], list[tuple[Any, ...]]]:

@@ -48,6 +48,8 @@ _AT_THE_DOOR = (
     ("starting up", "the server is starting; try again in a moment"),
     ("shutting down", "the server is going down; try again when it is back"),
     ("could not translate host name", "there is no such host; look at 'url'"),
+    ("not known", "there is no such host; look at 'url'"),
+    ("failed to resolve", "there is no such host; look at 'url'"),
     ("refused", "nothing answers there; is the server running, and is 'url' right?"),
     ("No such file", "nothing answers there; is the server running, and is 'url' right?"),
     ("timeout expired", "the server did not answer in time; is it running, and is 'url' right?"),
@@ -61,6 +63,8 @@ def unreachable(error: psycopg.Error, name: str) -> HeavenError:
         return translated(error, name)
     if 'database "' in text and "does not exist" in text:
         why = _BY_CODE["3D000"][1]
+    elif 'role "' in text and "does not exist" in text:
+        why = _AT_THE_DOOR[0][1]
     else:
         why = next((why for words, why in _AT_THE_DOOR if words in text), "the server cannot be reached; see the cause")
     return BackendUnavailable(f"backend {name!r}: {why}")

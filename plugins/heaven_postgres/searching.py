@@ -14,10 +14,14 @@ from typing import Any
 
 from heaven_core.backend import Rows, Scan, Search
 from heaven_core.evaluate import K1, B, check_bytes, check_rows, most_rows
-from heaven_core.sql import Sql, quote, where_sql
-from heaven_core.sql_scan import decoders, limited, order_sql
+from heaven_core.sql import Sql, decoders, quote, where_sql
+from heaven_core.sql_scan import limited, order_sql
 from heaven_postgres.handlers import id_set, words_query
 from heaven_postgres.statements import length_column, table, words_column
+
+ALL_TERMS = 1.6449340668482264
+RANKED_OVER = 1.64493406685
+"""The same, as PostgreSQL has it."""
 
 Fetch = Callable[[Sql], list[tuple[Any, ...]]]
 
@@ -66,10 +70,15 @@ def _score(fetch: Fetch, source: str, search: Search) -> Sql:
 
 
 def _count(search: Search, token: str) -> Sql:
-    """How often a word is in the fields of a row, each by its weight."""
+    """How often a word is in the fields of a row, each by its weight.
+
+    PostgreSQL has no function that counts, but ranks by one word with 1 + 1/4 + 1/9 and so on, a term for each time
+    that it is there, over the sum of all such terms. What is lacking to that sum is close to 1 / (n + 1/2).
+    """
     parts: list[str] = []
     for place, field in enumerate(search.fields):
         weight = float(search.weights[place]) if search.weights else 1.0
-        words = f"unnest(t.{words_column(field.name)}) w"
-        parts.append(f"coalesce((select cardinality(w.positions) from {words} where w.lexeme = ?), 0) * {weight!r}")
-    return " + ".join(parts), (token,) * len(parts)
+        rank = f"ts_rank('{{1,1,1,1}}', t.{words_column(field.name)}, ?::tsquery)::double precision"
+        count = f"round(1 / ({ALL_TERMS!r} - {RANKED_OVER!r} * {rank}) - 0.5)"
+        parts.append(f"coalesce({count}, 0) * {weight!r}")
+    return " + ".join(parts), (words_query([token], "|"),) * len(parts)

@@ -19,8 +19,8 @@ from heaven_core.backend import Layout, Near, Rows, Scan
 from heaven_core.evaluate import check_bytes, check_rows
 from heaven_core.matrix_cache import MatrixCache, Name
 from heaven_core.ranking import Ranked, Ranking, cut
-from heaven_core.sql import Sql, quote, where_sql
-from heaven_core.sql_scan import decoders, order_sql
+from heaven_core.sql import Sql, decoders, quote, where_sql
+from heaven_core.sql_scan import order_sql
 from heaven_postgres.handlers import id_set
 from heaven_postgres.statements import near_column, table
 

@@ -45,6 +45,7 @@ from heaven_core.errors import (
     read_before,
 )
 from heaven_core.evaluate import check_bytes, check_rows, most_rows
+from heaven_core.sql import shape
 from heaven_core.text import index_version
 from heaven_core.types import canonical_json
 from heaven_sqlite import statements, writing
@@ -526,7 +527,7 @@ class SqliteBackend:
             return vectors.nearest(connection, request, None if own else self.matrices)
         text, values = statements.scan_sql(request, most_rows(request))
         tuples = fetched(connection.execute(text, values), limits)
-        names, codes, make = statements.shape(request.layout, request.columns)
+        names, codes, make = shape(request.layout, request.columns)
         if request.search is not None:
             return Rows((*names, "_score"), (*codes, None), tuples)
         return Rows(names, codes, tuples, make)
@@ -638,7 +639,7 @@ def _spent(chunk: Sequence[tuple[Any, ...]], left: Limits, limits: Limits) -> Li
 
 def _fetch(connection: Connection, request: Fetch) -> Rows:
     layout = request.layout
-    names, codes, make = statements.shape(layout, layout.names)
+    names, codes, make = shape(layout, layout.names)
     if len(request.ids) == 1:
         text = layout.cache.get("get")
         if text is None:

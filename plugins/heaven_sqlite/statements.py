@@ -11,7 +11,6 @@ from functools import wraps
 from typing import Any, NamedTuple, TypeVar
 
 from heaven_core.backend import Change, Column, Grouping, Layout, OrderBy, Scan, Search
-from heaven_core.codecs import Code, RowMaker, decoder, row_maker
 from heaven_core.expr import Aggregate
 from heaven_core.handlers import GroupsTooWide
 from heaven_core.sql import (
@@ -316,19 +315,6 @@ def existing(layout: Layout) -> str:
     )
 
 
-Shape = tuple[tuple[str, ...], tuple[Code | None, ...], RowMaker]
-
-
-def shape(layout: Layout, columns: tuple[str, ...]) -> Shape:
-    """Names, decoders and the maker of dicts for a selection, kept per layout."""
-    key = "shape" if columns is layout.names else ("shape", columns)
-    found = layout.cache.get(key)
-    if found is None:
-        codes = decoders(layout, columns)
-        found = layout.cache[key] = (columns, codes, row_maker(columns, codes, layout.entity))
-    return found
-
-
 # -- scans ---------------------------------------------------------------------------------------------------------
 
 
@@ -340,11 +326,6 @@ def select_list(layout: Layout, names: Sequence[str]) -> str:
         columns = ", ".join(f"t.{quote(name)}" for name in names)
         text = layout.cache[key] = f"select {columns} from {entity_table(layout.entity)} t"
     return text
-
-
-def decoders(layout: Layout, names: Sequence[str]) -> tuple[Code | None, ...]:
-    """How to read each of these columns."""
-    return tuple(decoder(layout.by_name[name].field.dtype) for name in names)
 
 
 def order_sql(layout: Layout, order: Sequence[OrderBy]) -> str:

@@ -20,7 +20,7 @@ from heaven_core.backend import Layout, Near, Rows, Scan
 from heaven_core.evaluate import check_bytes, check_rows
 from heaven_core.matrix_cache import MatrixCache, Name
 from heaven_core.ranking import Ranked, Ranking, cut
-from heaven_core.sql import Sql, entity_table, quote, where_sql
+from heaven_core.sql import Sql, entity_table, quote, shape, where_sql
 from heaven_core.types import canonical_json
 from heaven_sqlite import statements
 
@@ -170,5 +170,5 @@ def _rows(connection: Connection, request: Scan, ranked: Ranked, how: str) -> Ro
     tuples = [(*row[2:], distances[row[0]]) for row in found[request.offset : stop]]
     check_rows(len(tuples), request.limits)
     check_bytes(tuples, request.limits)
-    names, codes, _ = statements.shape(layout, request.columns)
+    names, codes, _ = shape(layout, request.columns)
     return Rows((*names, "_distance"), (*codes, None), tuples, notes=(how,))

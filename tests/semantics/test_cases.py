@@ -27,7 +27,7 @@ from tests.semantics.reference import exact
 
 pytestmark = pytest.mark.integration
 
-ENGINES = ("inmem", "sqlite")
+ENGINES = ("inmem", "sqlite", "postgres")
 
 OpenEngine = Callable[[str], hb.HeavenBase]
 
