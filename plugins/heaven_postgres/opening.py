@@ -198,8 +198,12 @@ def _conninfo(backend: str, url: Any) -> str:
             f"backend {backend!r}: its 'url' is no PostgreSQL address; "
             "it is written postgresql://user:password@host:5432/database"
         ) from None
-    usual = {"connect_timeout": CONNECT_S, "application_name": "heavenbase", "tcp_user_timeout": int(WAIT_S * 1000)}
-    return make_conninfo(**{**usual, "keepalives_idle": 30, **given, "client_encoding": "UTF8"})
+    usual: dict[str, Any] = {
+        "connect_timeout": CONNECT_S,
+        "application_name": "heavenbase",
+        "tcp_user_timeout": int(WAIT_S * 1000),
+    }
+    return make_conninfo("", **{**usual, "keepalives_idle": 30, **given, "client_encoding": "UTF8"})
 
 
 def _schema(backend: str, given: Any, usual: str) -> str:
