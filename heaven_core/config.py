@@ -73,7 +73,7 @@ KEYS: dict[str, Key] = {
     "server.url": Key(
         "text",
         None,
-        "the PostgreSQL server of the preset `server`; by default PGHOST and its like say it",
+        "the address of the preset `server`; by default the engine's own variables say it",
         optional=True,
     ),
     "vector.memory_budget": Key("integer", 256 << 20, "bytes of memory that vectors kept for `near` may take"),

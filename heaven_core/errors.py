@@ -43,6 +43,7 @@ can catch them without knowing this module::
         ├── FormatTooNew
         ├── StorageReadOnly
         ├── StorageFull
+        ├── BackendUnavailable (ConnectionError)
         └── BackendBusy (TimeoutError)
 
 A message says what went wrong, with which thing, and what to do. It never holds

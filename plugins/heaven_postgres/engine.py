@@ -581,6 +581,6 @@ def _locate(connection: Connection, request: Locate) -> Rows:
     layouts: Sequence[Layout] = request.layouts
     for start in range(0, len(layouts), LOCATE_GROUP):
         group = layouts[start : start + LOCATE_GROUP]
-        located = connection.rows(statements.locate(group), (request.object_id,) * len(group))
+        located: list[tuple[int, str]] = connection.rows(statements.locate(group), (request.object_id,) * len(group))
         found += [(group[position].entity, object_id) for position, object_id in located]
     return Rows(("entity", "object_id"), (None, None), found)

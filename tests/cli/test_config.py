@@ -76,7 +76,7 @@ def test_each_command_has_an_example_and_its_json_option(verb: str, invoke: Call
         (["get", "query.deadlin"], "hb: there is no setting 'query.deadlin'; did you mean 'query.deadline'?"),
         (["set", "query.deadlin", "5"], "hb: there is no setting 'query.deadlin'; did you mean 'query.deadline'?"),
         (["set", "query.deadline", "soon"], "hb: query.deadline takes a positive number or None, not 'soon'"),
-        (["set", "preset", "lokal"], "hb: preset takes 'debug' or 'local', not 'lokal'"),
+        (["set", "preset", "lokal"], "hb: preset takes 'debug' or 'local' or 'server', not 'lokal'"),
         (["set", "home", ""], "hb: home takes a path, not ''"),
         (["set", "home", "~nobody-has-this-name"], "hb: the value is no path"),
         (["unset", "query.deadlin"], "hb: there is no setting 'query.deadlin'; did you mean 'query.deadline'?"),

@@ -226,7 +226,7 @@ def test_what_ours_needs_is_looked_for(installed: Site, monkeypatch: pytest.Monk
 def test_of_the_extras_those_are_told_that_this_version_has_a_use_for() -> None:
     told = {check.name for check in installation.requirements() if check.kind == "extra"}
 
-    assert told == {"arrow", "duckdb", "lancedb", "plot"}
+    assert told == {"arrow", "duckdb", "lancedb", "plot", "postgres"}
 
 
 def test_what_is_no_distribution_needs_nothing_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,7 @@ def test_the_plugins_are_listed_with_tabs_between_the_columns(run: Callable[...,
         ("storage", "duckdb", "heaven-core", "loaded", "yes"),
         ("storage", "inmem", "heaven-core", "loaded", "yes"),
         ("storage", "lancedb", "heaven-core", "loaded", "yes"),
+        ("storage", "postgres", "heaven-core", "loaded", "yes"),
         ("storage", "sqlite", "heaven-core", "loaded", "yes"),
         ("extension", "system", "heaven-core", "loaded", "yes"),
     ]
@@ -72,6 +73,7 @@ def test_a_check_activates_the_extensions(run: Callable[..., Ran]) -> None:
         "duckdb": "loaded",
         "inmem": "loaded",
         "lancedb": "loaded",
+        "postgres": "loaded",
         "sqlite": "loaded",
         "system": "active",
     }
@@ -122,6 +124,7 @@ def test_a_plugin_that_fails_at_any_stage_gives_exit_code_1_and_does_not_hide_th
         "duckdb": "loaded",
         "inmem": "loaded",
         "lancedb": "loaded",
+        "postgres": "loaded",
         "sqlite": "loaded",
         "system": "active",
         "whole": "active",

@@ -69,7 +69,7 @@ def test_the_index_is_its_own_call() -> None:
 
 def test_filters_narrow_what_is_listed() -> None:
     assert INDEX.strategies(hb.Array, backend="sqlite", op="array_contains") == ("inline", "json", "side")
-    assert set(INDEX.backends(hb.ShortText, hb.SuffixIndex, op="ends_with")) == {"inmem", "sqlite"}
+    assert set(INDEX.backends(hb.ShortText, hb.SuffixIndex, op="ends_with")) == {"inmem", "postgres", "sqlite"}
     assert INDEX.backends(hb.ShortText, "json") == ("inmem",)
     assert INDEX.logical_types(op="near") == ("vector",)
     assert set(INDEX.logical_types(strategy=hb.InvertedIndex, backend="sqlite")) == {

@@ -90,7 +90,7 @@ def test_the_environment_says_lists_numbers_and_nothing(
         ("query.deadline", float("inf"), "query.deadline takes a positive number or None, not inf"),
         ("query.deadline", float("nan"), "query.deadline takes a positive number or None, not nan"),
         ("vector.memory_budget", None, "vector.memory_budget takes a positive whole number, not None"),
-        ("preset", "lokal", "preset takes 'debug' or 'local', not 'lokal'"),
+        ("preset", "lokal", "preset takes 'debug' or 'local' or 'server', not 'lokal'"),
         ("home", "a\0b", "home takes a path, not 'a.x00b'"),
         ("home", 5, "home takes a path, not 5"),
         ("query.max_row", 5, "there is no setting 'query.max_row'; did you mean 'query.max_rows'"),

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from heaven_core.handlers import Handler, HandlerContext
+from heaven_core.handlers import Handler, HandlerContext, NotServed
 from heaven_core.ops import AGGREGATES, FILTERS, RANKS, Op
 from heaven_core.registry import registries
 from heaven_core.schema import FieldSchema
@@ -71,12 +71,19 @@ def _mode(handler: Handler, op: Op, cls: Type) -> str:
         return NATIVE if handler.native else PYTHON
     ctx = HandlerContext(handler.key.backend, handler.key.backend, handler.key.strategy, "thing")
     modes = {
-        handler.native and handler.compile(FieldSchema("thing", "value", dtype), argument, ctx).native
+        handler.native and _is_native(handler, FieldSchema("thing", "value", dtype), argument, ctx)
         for dtype, argument in arguments(op, cls)
     }
     if not modes:
         raise LookupError(f"docs/semantics.md has no case of {op.name} on {cls.__name__}, so it is untested")
     return EITHER if len(modes) == 2 else NATIVE if modes == {True} else PYTHON
+
+
+def _is_native(handler: Handler, field: FieldSchema, argument: Any, ctx: HandlerContext) -> bool:
+    try:
+        return handler.compile(field, argument, ctx).native
+    except NotServed:
+        return False
 
 
 # -- the semantics page --------------------------------------------------------------------------------------------

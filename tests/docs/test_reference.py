@@ -22,6 +22,7 @@ from tests.docs import examples, reference, serving, writing
 from tests.docs.layout import table, words
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.integration
@@ -134,9 +135,12 @@ def _cases(op: Op, cls: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("engine", serving.engines())
-def test_the_pages_say_of_an_engine_what_explain_says(engine: str, tmp_path: Path) -> None:
+def test_the_pages_say_of_an_engine_what_explain_says(
+    engine: str, tmp_path: Path, engine_options: Callable[[str], dict[str, Any]]
+) -> None:
     beside = not registries().backend(engine).primary
-    backends = {"main": "sqlite", "beside": engine} if beside else {"main": engine}
+    options = engine_options(engine)
+    backends = {"main": "sqlite", "beside": options} if beside else {"main": options}
     with hb.HeavenBase("asked", backends=backends, path=tmp_path / "asked") as ws:
         for cls, op, condition in (
             (hb.ShortText, "contains", {"$contains": "x"}),
@@ -152,6 +156,7 @@ def test_the_pages_say_of_an_engine_what_explain_says(engine: str, tmp_path: Pat
 
             assert said.startswith("native: " if native else "Python"), (op, said)
             assert "`inline`" in said or said == serving.SCAN
+        ws.drop()
 
 
 def test_an_operation_that_only_sometimes_runs_in_the_engine_is_said_to() -> None:

@@ -162,7 +162,7 @@ def test_a_workspace_is_there_again_without_a_declaration(opened: Open) -> None:
         ids = fill(first, 10)
 
     with opened() as again:
-        assert again.get_many([ids[3]], "note")[0]["title"] == "t0003"
+        assert again.query("note").where({"object_id": ids[3]}).select("title").execute().column("title") == ["t0003"]
         assert again.query("note").search("word3").execute().ids == [ids[3]]
         assert again.check().ok
 
@@ -321,7 +321,7 @@ def test_rows_of_one_batch_exchange_unique_values(opened: Open, count: int) -> N
         ws.upsert_many(Seat, rows(0))
         ws.upsert_many(Seat, rows(1))
 
-        assert ws.get_many(["s0"], Seat)[0]["number"] == 1
+        assert ws.count(Seat, {"object_id": "s0", "number": 1}) == 1
         with pytest.raises(UniqueViolation) as raised:
             ws.upsert_many(
                 Seat, [{"object_id": "new", "number": 10_000}, {"object_id": "newer", "label": "é" * 20_000 + "1"}]

@@ -973,6 +973,7 @@ ENGINE_WORDS = ("memory", "lance")
 NAMED = {
     ("workspace", "PRESETS", "inmem"): "a preset is a choice of engines under a short name",
     ("workspace", "PRESETS", "sqlite"): "a preset is a choice of engines under a short name",
+    ("workspace", "PRESETS", "postgres"): "a preset is a choice of engines under a short name",
     ("workspace", "_with_primary", "sqlite"): "a primary that nobody configured is a file of this engine",
     ("sharing", "normalised", "sqlite"): "a message shows by an example how a backend is written",
     ("sharing", "_file", "inmem"): "a message says what to write where somebody wants no file",
