@@ -63,6 +63,10 @@ T = TypeVar("T")
 UNBOUNDED = Limits(None, None, None)
 ESTIMATE_BOUND = 10_000
 LOCATE_GROUP = 250
+MOST_KNOWN = 500
+"""Statements about an entity that are known to give few rows."""
+NARROW_CHARS = 255
+WIDE = frozenset({"array", "json", "vector", "bytes"})
 MIXED_RULES = "mixed"
 """Processes with different text rules have written; the next opening makes the words of every text anew."""
 STATUS = "select pg_xact_status(?::text::xid8)"
@@ -467,8 +471,14 @@ class PostgresBackend:
                 return answer_search(lambda sql: connection.rows(*sql), request, request.search)
         most = most_rows(request)
         text, values = scan_sql(request, most, statements.table(request.layout.entity), id_set)
-        with closing(_chunks(connection, text, values, most)) as chunks:  # an error would keep it, and what it runs
+        few = _few(request)
+        whole = text in few or (most is not None and most <= STREAMED)
+        with closing(_chunks(connection, text, values, whole)) as chunks:  # an error would keep it, and what it runs
             tuples = gathered(chunks, request.limits)
+        if len(tuples) > STREAMED:
+            few.discard(text)
+        elif len(few) < MOST_KNOWN and _is_narrow(request):
+            few.add(text)
         names, codes, make = shape(request.layout, request.columns)
         return Rows(names, codes, tuples, make)
 
@@ -560,11 +570,24 @@ def _one_moment(connection: Connection) -> Generator[None]:
             connection.run("rollback")
 
 
-def _chunks(
-    connection: Connection, text: str, values: Sequence[Any], most: int | None
-) -> Generator[list[tuple[Any, ...]]]:
-    """The rows of a statement, a part at a time where they may be many."""
-    if most is not None and most <= STREAMED:
+def _few(request: Scan) -> set[str]:
+    """Statements about an entity that gave few rows: their answers are taken whole, which is quicker.
+
+    One may give more the next time, so only narrow rows are asked for in this way.
+    """
+    found: set[str] = request.layout.cache.setdefault("few", set())
+    return found
+
+
+def _is_narrow(request: Scan) -> bool:
+    """Whether a million of the rows that are asked for fit into memory."""
+    dtypes = (request.layout.by_name[name].field.dtype for name in request.columns)
+    return all(getattr(dtype, "max_chars", 0) <= NARROW_CHARS and dtype.kind not in WIDE for dtype in dtypes)
+
+
+def _chunks(connection: Connection, text: str, values: Sequence[Any], whole: bool) -> Generator[list[tuple[Any, ...]]]:
+    """The rows of a statement, a part at a time unless they are to be taken whole."""
+    if whole:
         yield connection.rows(text, values)
         return
     chunk: list[tuple[Any, ...]] = []

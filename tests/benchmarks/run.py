@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-GROUPS = ("door", "write", "read", "find", "growth", "engines")
+GROUPS = ("door", "write", "read", "find", "growth", "engines", "server")
 MOST_FOR_PEERS = 100_000
 BEGIN, END = "<!-- figures: made by python -m tests.benchmarks -->", "<!-- end of figures -->"
 
@@ -132,6 +132,10 @@ def _group(name: str, bench: Any, count: int) -> Iterator[Any]:
         from tests.benchmarks import engines
 
         yield from engines.engines(bench, count)
+    elif name == "server":
+        from tests.benchmarks import server
+
+        yield from server.figures(bench, count)
     else:
         from tests.benchmarks import peers
 
