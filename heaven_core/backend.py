@@ -52,17 +52,17 @@ class BackendConfig:
 
         return None if self.location is None else Path(self.location)
 
-    def place(self, usual: str) -> str:
-        """Where an engine that takes no other option lies: `database` (or `path`), else `usual` in the folder.
+    def place(self, usual: str, *others: str) -> str:
+        """Where an engine lies: `database` (or `path`), else `usual` in the folder. `others` are its other options.
 
         Raises:
-            ConfigError: another option, or no place.
+            ConfigError: an option that it does not take, or no place.
         """
-        options = dict(self.options)
+        options = {name: value for name, value in self.options.items() if name not in others}
         given = options.pop("database", options.pop("path", None))
         if options:
             word = min(map(str, options))
-            near = did_you_mean(word, ("database", "path"))
+            near = did_you_mean(word, ("database", "path", *others))
             raise ConfigError(f"backend {self.name!r} of type {self.type} takes no option {word!r}; {near}")
         if given is not None:
             return absolute(given)

@@ -29,8 +29,8 @@ _FEW_KEYS = 16
 _MOST_DEAD = 0.25
 """The share of rows that are there no more, past which a matrix is made anew."""
 
-Packed = tuple[Sequence[int], bytes]
-"""Some rows: their keys, and their vectors as little-endian 32-bit floats, one after the other."""
+Packed = tuple[Sequence[int], Any]
+"""Some rows: their keys, and their vectors as little-endian 32-bit floats, one after the other, in bytes or an array."""
 
 
 class _Store:
@@ -262,7 +262,7 @@ def packed_matrix(dim: int, parts: Iterable[Packed], room: int = 0) -> Matrix:
     return Matrix(store, store.used)
 
 
-def _unpacked(packed: bytes, dim: int) -> Any:
+def _unpacked(packed: Any, dim: int) -> Any:
     import numpy
 
     return numpy.frombuffer(packed, dtype="<f4").reshape(-1, dim)
