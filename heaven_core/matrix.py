@@ -30,7 +30,7 @@ _MOST_DEAD = 0.25
 """The share of rows that are there no more, past which a matrix is made anew."""
 
 Packed = tuple[Sequence[int], Any]
-"""Some rows: their keys, and their vectors as little-endian 32-bit floats, one after the other, in bytes or an array."""
+"""Some rows: their keys, and their vectors as little-endian 32-bit floats, in bytes or an array."""
 
 
 class _Store:

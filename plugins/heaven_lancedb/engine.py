@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 from heaven_core import config as settings
@@ -204,7 +203,7 @@ class LanceBackend:
             limits.cancel.check()
         kept = tuple(dict.fromkeys(("object_id", *names)))
         found: list[tuple[Any, ...]] = []
-        for batch in () if limit == 0 else self._reader(layout, limits).batches(kept, where):
+        for batch in () if limit == 0 else self._reader(layout, limits).batches(kept, where, limit):
             columns = [batch.column(one).to_pylist() for one in names]
             found += zip(*columns, strict=True)
             if limit is not None and len(found) >= limit:

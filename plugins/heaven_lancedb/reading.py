@@ -32,12 +32,12 @@ class Reader:
         self.table = table
         self._clock = Clock(limits)
 
-    def batches(self, names: Sequence[str], where: Where | None) -> Iterator[Any]:
-        """The rows as Arrow batches with these columns, among them `object_id`."""
+    def batches(self, names: Sequence[str], where: Where | None, most: int | None = None) -> Iterator[Any]:
+        """The rows as Arrow batches with these columns, among them `object_id`; no more than `most` are needed."""
         parts, ids = self._split(where)
         text = condition(AllOf(parts)) if parts else None
         if ids is None:
-            yield from self._search(names, text)
+            yield from self._search(names, text, most)
         elif len(ids) <= max(FEW, int(SHARE * self.table.count_rows())):
             for start in range(0, len(ids), FEW):
                 some = condition(AllOf([*parts, IdSet(ids[start : start + FEW])]))
@@ -80,8 +80,10 @@ class Reader:
             raise deadline_exceeded()
         return timedelta(seconds=left)
 
-    def _search(self, names: Sequence[str], text: str | None) -> Iterator[Any]:
+    def _search(self, names: Sequence[str], text: str | None, most: int | None = None) -> Iterator[Any]:
         search = self.table.search().select(list(names))
+        if most is not None:
+            search = search.limit(most)
         if text is not None:
             search = search.where(text)
         for batch in search.to_batches(batch_size=BATCH_ROWS, timeout=self.timeout()):
