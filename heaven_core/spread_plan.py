@@ -212,10 +212,12 @@ class SpreadPlanner(Planner):
         """How many of the nearest to look at for a condition elsewhere; None where few rows satisfy it."""
         groups = {name: some for name, some in self._grouped_by_engine(apart).items() if name is not None}
         expected = min((_rank(self._expected(name, _joined(And, some))) for name, some in groups.items()), default=None)
-        backend, layout = self._part()
-        rows = _estimate(backend, Scan(layout), self._left())
         if expected is None or expected > FEW:
             return FIRST * top_k
+        if expected <= SHARE * FEW:  # as a share of so few rows that they are not counted
+            return None
+        backend, layout = self._engine(PRIMARY)
+        rows = _estimate(backend, Scan(layout), self._left())
         if rows is None or expected <= SHARE * rows:
             return None
         return int(1.5 * top_k * rows / expected) + 10

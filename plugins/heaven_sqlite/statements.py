@@ -383,6 +383,13 @@ def scan_sql(request: Scan, limit: int | None) -> Sql:
     return _limited(text, values, limit, request.offset)
 
 
+def count_sql(request: Scan, bound: int) -> Sql:
+    """How many rows satisfy a scan's condition, up to a bound."""
+    condition, values = where_sql(request.where)
+    text = f"select 1 from {entity_table(request.layout.entity)} t" + (f" where {condition}" if condition else "")
+    return f"select count(*) from ({text} limit ?)", (*values, bound)
+
+
 def _limited(text: str, values: tuple[Any, ...], limit: int | None, offset: int) -> Sql:
     if limit is not None:
         text += " limit ?"

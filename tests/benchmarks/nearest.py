@@ -1,0 +1,179 @@
+"""The nearest vectors under a condition in another engine: HeavenBase beside four ways to write it by hand.
+
+Vectors lie in LanceDB and the number of the condition in SQLite, on both sides, and every way gives the ids, numbers
+and distances of the ten nearest rows. By hand everybody knows how many rows satisfy the condition.
+
+Not here: other questions to several engines (`engines`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import heavenbase as hb
+from heaven_core import config
+from tests.benchmarks.figures import Bench
+from tests.benchmarks.measure import Figure, compare
+
+DIM, TOP = 128, 10
+SHARES = {"0.1 %": 0.001, "1 %": 0.01, "10 %": 0.1, "50 %": 0.5}
+TARGET, SLACK_US = 1.3, 500
+"""Against the best way by hand: so many times its time, or so much more."""
+
+Found = list[tuple[str, int, float]]
+Way = Callable[[Any, int], Found]
+
+
+class Spot(hb.Entity):
+    """A vector in LanceDB, and a number to filter by in the primary; the numbers are 0 to the count, shuffled."""
+
+    identifier = "spot"
+    n = hb.field(hb.Integer).index()
+    place = hb.field(hb.Vector[DIM])
+
+
+def spots(count: int) -> tuple[list[dict[str, Any]], Any]:
+    """Rows, and their vectors as an array."""
+    chance = np.random.default_rng(7)
+    made = chance.normal(size=(count, DIM)).astype(np.float32)
+    numbers = chance.permutation(count).tolist()
+    return [{"n": n, "place": vector} for n, vector in zip(numbers, made.tolist(), strict=True)], made
+
+
+class Hand:
+    """The same rows in a SQLite file and a LanceDB table, and in memory what a careful programmer keeps there."""
+
+    def __init__(self, folder: Path, ids: list[str], rows: list[dict[str, Any]], vectors: Any) -> None:
+        lancedb, pa = import_module("lancedb"), import_module("pyarrow")
+        self.count, self._vectors = len(ids), vectors
+        self.sqlite: Any = import_module("sqlite3").connect(folder / "hand.db")
+        self.sqlite.execute("pragma journal_mode = wal")
+        self.sqlite.execute("create table spot (id text primary key, n integer)")
+        self.sqlite.executemany("insert into spot values (?, ?)", zip(ids, (row["n"] for row in rows), strict=True))
+        self.sqlite.execute("create index by_n on spot (n, id)")
+        self.sqlite.commit()
+        schema = pa.schema([("id", pa.string()), ("place", pa.list_(pa.float32(), DIM))])
+        columns = [pa.array(ids), pa.array(vectors.tolist(), type=schema.field("place").type)]
+        self._table: Any = lancedb.connect(folder / "hand").create_table("spot", pa.table(columns, schema=schema))
+        self._table.create_index("id", config=import_module("lancedb.index").BTree())
+        self._ids, self._places = ids, {one: place for place, one in enumerate(ids)}
+        self._lengths = np.linalg.norm(vectors, axis=1)
+
+    def ids_first(self, query: Any, below: int) -> Found:
+        """The ids in the text of LanceDB's filter."""
+        search = self._search(query).where(_among(self._matching(below)), prefilter=True).limit(TOP)
+        return self._with_numbers(_pairs(search.to_arrow()))
+
+    def nearest_first(self, query: Any, below: int) -> Found:
+        """More of LanceDB's nearest, of which SQLite says which satisfy the condition."""
+        wanted = int(1.5 * TOP * self.count / below) + 1
+        while True:
+            pairs = _pairs(self._search(query).limit(wanted).to_arrow())
+            text = "select id from spot where id in (select value from json_each(?)) and n < ?"
+            kept = {one for (one,) in self.sqlite.execute(text, (json.dumps([one for one, _ in pairs]), below))}
+            found = [pair for pair in pairs if pair[0] in kept]
+            if len(found) >= TOP or len(pairs) == self.count:
+                return self._with_numbers(found[:TOP])
+            wanted *= 4
+
+    def fetched(self, query: Any, below: int) -> Found:
+        """The vectors of the ids, compared by numpy."""
+        read = self._table.search().where(_among(self._matching(below))).select(["id", "place"]).to_arrow()
+        vectors = read.column("place").combine_chunks().flatten().to_numpy().reshape(-1, DIM)
+        ids = read.column("id").to_pylist()
+        return self._with_numbers(_best(vectors, np.linalg.norm(vectors, axis=1), query, ids))
+
+    def by_matrix(self, query: Any, below: int) -> Found:
+        """All vectors in memory, of which the rows of the ids are compared."""
+        ids = self._matching(below)
+        rows = np.fromiter(map(self._places.__getitem__, ids), dtype=np.int64, count=len(ids))
+        return self._with_numbers(_best(self._vectors[rows], self._lengths[rows], query, ids))
+
+    def _matching(self, below: int) -> list[str]:
+        return [one for (one,) in self.sqlite.execute("select id from spot where n < ?", (below,))]
+
+    def _search(self, query: Any) -> Any:
+        return self._table.search(query).distance_type("cosine").select(["id", "_distance"])
+
+    def _with_numbers(self, pairs: list[tuple[str, float]]) -> Found:
+        text = "select id, n from spot where id in (select value from json_each(?))"
+        numbers = dict(self.sqlite.execute(text, (json.dumps([one for one, _ in pairs]),)).fetchall())
+        return [(one, numbers[one], distance) for one, distance in pairs]
+
+    def close(self) -> None:
+        """Close the file."""
+        self.sqlite.close()
+
+
+def _among(ids: list[str]) -> str:
+    return f"id in ({', '.join(repr(one) for one in ids)})"
+
+
+def _pairs(read: Any) -> list[tuple[str, float]]:
+    return list(zip(read.column("id").to_pylist(), read.column("_distance").to_pylist(), strict=True))
+
+
+def _best(vectors: Any, lengths: Any, query: Any, ids: list[str]) -> list[tuple[str, float]]:
+    distances = 1 - (vectors @ query) / (lengths * np.linalg.norm(query))
+    best = np.argpartition(distances, TOP - 1)[:TOP]
+    return [(ids[place], float(distances[place])) for place in best[np.argsort(distances[best])]]
+
+
+WAYS: dict[str, Way] = {
+    "matrix and rows": Hand.by_matrix,
+    "ids in LanceDB's filter": Hand.ids_first,
+    "LanceDB's nearest first": Hand.nearest_first,
+    "vectors of the ids": Hand.fetched,
+}
+IN_MEMORY = "matrix and rows"
+
+
+def filtered(bench: Bench, folder: Path, count: int) -> Iterator[Figure]:
+    """The ten nearest of some of the rows, with the matrix in memory and beyond its budget."""
+    rows, vectors = spots(count)
+    with _opened(folder) as ws:
+        ws.register(Spot)
+        ids = ws.upsert_many(Spot, rows)
+        with closing(Hand(folder, ids, rows, vectors)) as hand:
+            yield from _beside(bench, ws, hand, vectors, WAYS, "")
+            ways = {name: way for name, way in WAYS.items() if name != IN_MEMORY}
+    with config.override(vector__memory_budget=1), _opened(folder) as ws, closing(hand):
+        hand = Hand(folder / "again", ids, rows, vectors)
+        yield from _beside(bench, ws, hand, vectors, ways, ", beyond the budget")
+
+
+def _opened(folder: Path) -> hb.HeavenBase:
+    (folder / "again").mkdir(exist_ok=True)
+    return hb.HeavenBase("nearest", path=folder / "ws", backends={"main": "sqlite", "near": "lancedb"})
+
+
+def _beside(
+    bench: Bench, ws: hb.HeavenBase, hand: Hand, vectors: Any, ways: dict[str, Way], where: str
+) -> Iterator[Figure]:
+    wanted = vectors[0] + np.float32(0.1)
+    query = wanted.tolist()
+    for share, part in SHARES.items():
+        below = int(part * hand.count)
+
+        def ours(below: int = below) -> Any:
+            found = ws.query(Spot).near("place", query, TOP).where(Spot.n < below).select("n").execute()
+            return list(zip(found.ids, found.column("n"), found.scores or (), strict=True))
+
+        figures: list[Figure] = []
+        for name, way in ways.items():
+            theirs = lambda way=way, below=below: way(hand, wanted, below)  # noqa: E731  # one of a row of sides
+            assert [one[:2] for one in ours()] == [one[:2] for one in theirs()]
+            pairs, repeat = compare(ours, theirs, pairs=bench.pairs, seconds=bench.seconds)
+            action = f"near of {share}{where}, to {name} by hand"
+            figures.append(pairs.figure("engines", action, hand.count, per=repeat))
+        best = min(figures, key=lambda one: one.theirs_us)
+        for one in figures:
+            target = max(TARGET, 1 + SLACK_US / one.theirs_us) if one is best else None
+            yield one._replace(target=target, headline=one is best)
