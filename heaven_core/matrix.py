@@ -54,8 +54,8 @@ class _Store:
         start, self.used = self.used, self.used + len(keys)
         self.keys[start : self.used], self.vectors[start : self.used] = keys, vectors
         for at in range(0, len(keys), _ROWS):
-            part = vectors[at : at + _ROWS].astype(numpy.float64)
-            norms = numpy.sqrt((part**2).sum(axis=1))
+            part = vectors[at : at + _ROWS]
+            norms = numpy.sqrt(numpy.einsum("ij,ij->i", part, part, dtype=numpy.float64))
             self.norms[start + at : start + at + len(part)] = norms
             sound = (norms > _TINY) & (norms < _HUGE)
             self.factors[start + at : start + at + len(part)] = numpy.where(sound, 1 / (norms + ~sound), numpy.nan)

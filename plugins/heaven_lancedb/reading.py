@@ -36,12 +36,14 @@ class Reader:
         """The rows as Arrow batches with these columns, among them `object_id`; no more than `most` are needed."""
         parts, ids = self._split(where)
         text = condition(AllOf(parts)) if parts else None
-        if ids is None:
+        if ids is None and _is_bounded(where):
+            yield from self._at_once(names, text)
+        elif ids is None:
             yield from self._search(names, text, most)
         elif len(ids) <= max(FEW, int(SHARE * self.table.count_rows())):
             for start in range(0, len(ids), FEW):
                 some = condition(AllOf([*parts, IdSet(ids[start : start + FEW])]))
-                yield from self._search(names, some)
+                yield from self._at_once(names, some)
         else:
             yield from self._picked(names, text, ids)
 
@@ -81,14 +83,20 @@ class Reader:
         return timedelta(seconds=left)
 
     def _search(self, names: Sequence[str], text: str | None, most: int | None = None) -> Iterator[Any]:
-        search = self.table.search().select(list(names))
+        search = self._question(names, text)
         if most is not None:
             search = search.limit(most)
-        if text is not None:
-            search = search.where(text)
         for batch in search.to_batches(batch_size=BATCH_ROWS, timeout=self.timeout()):
             self._clock.check()
             yield batch
+
+    def _at_once(self, names: Sequence[str], text: str | None) -> Iterator[Any]:
+        """Rows that are few, so that they need not come in parts."""
+        yield from self._question(names, text).to_arrow(timeout=self.timeout()).combine_chunks().to_batches()
+
+    def _question(self, names: Sequence[str], text: str | None) -> Any:
+        search = self.table.search().select(list(names))
+        return search if text is None else search.where(text)
 
     def _picked(self, names: Sequence[str], text: str | None, ids: Sequence[str]) -> Iterator[Any]:
         import pyarrow  # pyright: ignore[reportMissingTypeStubs]
@@ -130,6 +138,11 @@ class Reader:
 def condition(where: Where | None) -> str | None:
     """A condition as LanceDB's text."""
     return None if where is None else where_sql(where, id_set)[0]
+
+
+def _is_bounded(where: Where | None) -> bool:
+    """Whether ids say how many rows there are at most."""
+    return isinstance(where, IdSet) or (isinstance(where, AllOf) and any(map(_is_bounded, where.parts)))
 
 
 def _id_count(where: Where) -> int:
