@@ -172,5 +172,7 @@ def translated(error: Exception, name: str) -> HeavenError:
     if isinstance(error, PermissionError) or "Permission denied" in text or "Read-only" in text:
         return StorageReadOnly(f"{where}: its folder cannot be written; check the folder and its permissions")
     if "was not found" in text or "No field named" in text or "not found" in text.lower():
-        return StorageError(f"{where}: its tables are not what this workspace made; they were altered from outside")
+        return StorageError(
+            f"{where}: its tables are not what this workspace made; they were altered from outside; see ws.check()"
+        )
     return StorageError(f"{where}: LanceDB refused the operation ({type(error).__name__}); the cause has its words")

@@ -83,10 +83,10 @@ def probed(reader: Reader, near: Near, where: Where | None, nprobes: int) -> tup
     count = partitions_of(reader.table, near.field.name)
     if count is None:
         return None
-    found = _search(reader, near, where, nprobes)
-    if len(found) < near.top_k:  # an index does not have every vector: a zero vector has no place in it
+    ranked = nearest_of(_search(reader, near, where, nprobes), near)
+    if len(ranked) < near.top_k:  # an index does not have every vector: a zero vector has no place in it
         return None
-    return nearest_of([found], near), f"IVF_FLAT, {min(nprobes, count)} of {count} partitions: approximate"
+    return ranked, f"IVF_FLAT, {min(nprobes, count)} of {count} partitions: approximate"
 
 
 def _search(reader: Reader, near: Near, where: Where | None, nprobes: int) -> Any:
@@ -96,7 +96,7 @@ def _search(reader: Reader, near: Near, where: Where | None, nprobes: int) -> An
     if (text := condition(where)) is not None:
         search = search.where(text, prefilter=True)
     search = search.select(["object_id", name, "_distance"]).limit(near.top_k)
-    return search.to_arrow(timeout=reader.timeout()).combine_chunks()
+    return search.to_arrow(timeout=reader.timeout()).to_batches()
 
 
 def _is_text(where: Where | None) -> bool:

@@ -99,13 +99,13 @@ class Reader:
         return search if text is None else search.where(text)
 
     def _picked(self, names: Sequence[str], text: str | None, ids: Sequence[str]) -> Iterator[Any]:
-        import pyarrow  # pyright: ignore[reportMissingTypeStubs]
         import pyarrow.compute  # pyright: ignore[reportMissingTypeStubs]
 
         pa: Any = pyarrow
+        pc: Any = pyarrow.compute
         wanted = pa.array(ids, type=pa.string())
         for batch in self._search(names, text):
-            yield batch.filter(pa.compute.is_in(batch.column("object_id"), value_set=wanted))
+            yield batch.filter(pc.is_in(batch.column("object_id"), value_set=wanted))
 
     def _split(self, where: Where | None) -> tuple[list[Where], Sequence[str] | None]:
         """A condition as parts that are small enough for a text, and ids that are too many for one."""

@@ -74,9 +74,9 @@ def _read(reader: Reader, version: int, near: Near) -> Kept:
     import pyarrow  # pyright: ignore[reportMissingTypeStubs]
 
     pa: Any = pyarrow
-    parts = [_fitting(batch, near) for batch in reader.batches(("object_id", near.field.name), None)]
-    parts = [part for part in parts if len(part)]
-    rows = pa.Table.from_batches(parts).sort_by("object_id").combine_chunks().to_batches() if parts else []
+    read = [_fitting(batch, near) for batch in reader.batches(("object_id", near.field.name), None)]
+    parts: list[Any] = [part for part in read if len(part)]
+    rows: list[Any] = pa.Table.from_batches(parts).sort_by("object_id").combine_chunks().to_batches() if parts else []
     ids = [one for part in rows for one in part.column("object_id").to_pylist()]
     places = {one: place for place, one in enumerate(ids)}
     packed = [(range(len(part)), _numbers(part, near)) for part in rows]

@@ -28,7 +28,7 @@ TARGET, SLACK_US = 1.3, 500
 """Against the best way by hand: so many times its time, or so much more."""
 
 Found = list[tuple[str, int, float]]
-Way = Callable[[Any, int], Found]
+Way = Callable[["Hand", Any, int], Found]
 
 
 class Spot(hb.Entity):
