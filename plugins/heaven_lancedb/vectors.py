@@ -42,6 +42,8 @@ class Vectors:
     def __init__(self, budget_bytes: int) -> None:
         self._budget = budget_bytes
         self._kept: dict[tuple[str, str, int], Kept] = {}
+        self._large: dict[tuple[str, str, int], int] = {}
+        """The versions of which the budget was too small for the matrix."""
         self._lock = threading.Lock()
 
     def matrix(self, table: Any, entity: str, near: Near) -> Kept | None:
@@ -53,7 +55,8 @@ class Vectors:
             if kept is not None and kept.version == version:
                 return kept
             self._kept.pop(key, None)
-            if 4 * len(near.query) * table.count_rows() > self._budget:
+            if self._large.get(key) == version or 4 * len(near.query) * table.count_rows() > self._budget:
+                self._large[key] = version
                 return None
             kept = _read(Reader(table, Limits(None, None, None)), version, near)
             self._make_room(kept.matrix.size_bytes)

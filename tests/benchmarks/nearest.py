@@ -1,7 +1,7 @@
-"""The nearest vectors under a condition in another engine: HeavenBase beside four ways to write it by hand.
+"""Nearest vectors in LanceDB, with and without a condition in SQLite, beside ways to write the same by hand.
 
-Vectors lie in LanceDB and the number of the condition in SQLite, on both sides, and every way gives the ids, numbers
-and distances of the ten nearest rows. By hand everybody knows how many rows satisfy the condition.
+The vectors lie in LanceDB and the number of the condition in SQLite, on both sides, and every way gives the ids,
+numbers and distances of the ten nearest rows. By hand everybody knows how many rows satisfy the condition.
 
 Not here: other questions to several engines (`engines`).
 """
@@ -20,12 +20,14 @@ import numpy as np
 import heavenbase as hb
 from heaven_core import config
 from tests.benchmarks.figures import Bench
-from tests.benchmarks.measure import Figure, compare
+from tests.benchmarks.measure import Figure, Pairs, compare
 
 DIM, TOP = 128, 10
 SHARES = {"0.1 %": 0.001, "1 %": 0.01, "10 %": 0.1, "50 %": 0.5}
 TARGET, SLACK_US = 1.3, 500
 """Against the best way by hand: so many times its time, or so much more."""
+FLAT, FLAT_ROWS = 0.3, 100_000
+"""Against LanceDB's search of all vectors, of so many rows."""
 
 Found = list[tuple[str, int, float]]
 Way = Callable[["Hand", Any, int], Found]
@@ -47,11 +49,24 @@ def spots(count: int) -> tuple[list[dict[str, Any]], Any]:
     return [{"n": n, "place": vector} for n, vector in zip(numbers, made.tolist(), strict=True)], made
 
 
+def lance_table(folder: Path) -> Any:
+    """An empty table of LanceDB, by hand."""
+    lancedb, pa = import_module("lancedb"), import_module("pyarrow")
+    schema = pa.schema([("id", pa.string()), ("n", pa.int64()), ("place", pa.list_(pa.float32(), DIM))])
+    return lancedb.connect(folder).create_table("spot", schema=schema)
+
+
+def as_arrow(ids: list[str], rows: list[dict[str, Any]]) -> Any:
+    """Rows as that table takes them."""
+    pa = import_module("pyarrow")
+    places = pa.array([row["place"] for row in rows], type=pa.list_(pa.float32(), DIM))
+    return pa.table({"id": ids, "n": [row["n"] for row in rows], "place": places})
+
+
 class Hand:
     """The same rows in a SQLite file and a LanceDB table, and in memory what a careful programmer keeps there."""
 
     def __init__(self, folder: Path, ids: list[str], rows: list[dict[str, Any]], vectors: Any) -> None:
-        lancedb, pa = import_module("lancedb"), import_module("pyarrow")
         self.count, self._vectors = len(ids), vectors
         self.sqlite: Any = import_module("sqlite3").connect(folder / "hand.db")
         self.sqlite.execute("pragma journal_mode = wal")
@@ -59,12 +74,20 @@ class Hand:
         self.sqlite.executemany("insert into spot values (?, ?)", zip(ids, (row["n"] for row in rows), strict=True))
         self.sqlite.execute("create index by_n on spot (n, id)")
         self.sqlite.commit()
-        schema = pa.schema([("id", pa.string()), ("place", pa.list_(pa.float32(), DIM))])
-        columns = [pa.array(ids), pa.array(vectors.tolist(), type=schema.field("place").type)]
-        self._table: Any = lancedb.connect(folder / "hand").create_table("spot", pa.table(columns, schema=schema))
+        self._table = lance_table(folder / "hand")
+        self._table.add(as_arrow(ids, rows))
         self._table.create_index("id", config=import_module("lancedb.index").BTree())
         self._ids, self._places = ids, {one: place for place, one in enumerate(ids)}
         self._lengths = np.linalg.norm(vectors, axis=1)
+
+    def nearest(self, query: Any) -> Any:
+        """LanceDB's search of all vectors."""
+        return self._search(query).select(["id", "n", "_distance"]).limit(TOP).to_arrow()
+
+    def nearest_below(self, query: Any, below: int) -> Any:
+        """LanceDB's search with the number in its own table, as its own filter has it."""
+        search = self._search(query).where(f"n < {below}", prefilter=True)
+        return search.select(["id", "n", "_distance"]).limit(TOP).to_arrow()
 
     def ids_first(self, query: Any, below: int) -> Found:
         """The ids in the text of LanceDB's filter."""
@@ -135,45 +158,90 @@ WAYS: dict[str, Way] = {
 IN_MEMORY = "matrix and rows"
 
 
-def filtered(bench: Bench, folder: Path, count: int) -> Iterator[Figure]:
-    """The ten nearest of some of the rows, with the matrix in memory and beyond its budget."""
+def figures(bench: Bench, folder: Path, count: int) -> Iterator[Figure]:
+    """All figures about nearest vectors: with the matrix in memory, and beyond its budget."""
     rows, vectors = spots(count)
+    yield inserts(folder, rows)
     with _opened(folder) as ws:
         ws.register(Spot)
         ids = ws.upsert_many(Spot, rows)
-        with closing(Hand(folder, ids, rows, vectors)) as hand:
-            yield from _beside(bench, ws, hand, vectors, WAYS, "")
-            ways = {name: way for name, way in WAYS.items() if name != IN_MEMORY}
+        hand = Hand(folder, ids, rows, vectors)
+        yield from _to_lancedb(bench, ws, hand, vectors)
+        yield from _filtered(bench, ws, hand, vectors, WAYS, "")
     with config.override(vector__memory_budget=1), _opened(folder) as ws, closing(hand):
-        hand = Hand(folder / "again", ids, rows, vectors)
-        yield from _beside(bench, ws, hand, vectors, ways, ", beyond the budget")
+        ways = {name: way for name, way in WAYS.items() if name != IN_MEMORY}
+        yield from _filtered(bench, ws, hand, vectors, ways, ", beyond the budget")
+
+
+def inserts(folder: Path, rows: list[dict[str, Any]]) -> Figure:
+    """New rows into SQLite and LanceDB, beside the same rows put into one table of LanceDB by hand."""
+    pairs = Pairs()
+    for number in range(3):
+        ws, table = _opened(folder / f"insert{number}"), lance_table(folder / f"by-hand{number}")
+        ws.register(Spot)
+        pairs.add(
+            lambda ws=ws: lambda: ws.upsert_many(Spot, rows),
+            lambda table=table: lambda: table.add(as_arrow(hb_ids(len(rows)), rows)),
+        )
+        ws.drop()
+    return pairs.figure("engines", "insert of rows with vectors, to LanceDB's add", len(rows))
+
+
+def hb_ids(count: int) -> list[str]:
+    """Ids as HeavenBase makes them."""
+    from heaven_core.identity import identify
+
+    return list(identify("spot", [None] * count, [None] * count)[0])
+
+
+def _to_lancedb(bench: Bench, ws: hb.HeavenBase, hand: Hand, vectors: Any) -> Iterator[Figure]:
+    """The matrix beside LanceDB's own search of all vectors, and of some."""
+    wanted, below = vectors[0] + np.float32(0.1), hand.count // 100
+    near = lambda: ws.query(Spot).near("place", query, TOP).select("n")  # noqa: E731  # made anew by each run
+    query = wanted.tolist()
+    for action, ours, theirs, target in (
+        (
+            "near, best 10 by cosine, to LanceDB's search",
+            lambda: near().execute(),
+            lambda: hand.nearest(wanted),
+            FLAT if hand.count >= FLAT_ROWS else None,
+        ),
+        (
+            "near of 1 % by a condition in SQLite, to LanceDB's own filter",
+            lambda: near().where(Spot.n < below).execute(),
+            lambda: hand.nearest_below(wanted, below),
+            None,
+        ),
+    ):
+        pairs, repeat = compare(ours, theirs, pairs=bench.pairs, seconds=bench.seconds)
+        yield pairs.figure("engines", action, hand.count, per=repeat, target=target)
 
 
 def _opened(folder: Path) -> hb.HeavenBase:
-    (folder / "again").mkdir(exist_ok=True)
     return hb.HeavenBase("nearest", path=folder / "ws", backends={"main": "sqlite", "near": "lancedb"})
 
 
-def _beside(
+def _filtered(
     bench: Bench, ws: hb.HeavenBase, hand: Hand, vectors: Any, ways: dict[str, Way], where: str
 ) -> Iterator[Figure]:
+    """The ten nearest of some of the rows, beside each way by hand; the target is set to the best of them."""
     wanted = vectors[0] + np.float32(0.1)
     query = wanted.tolist()
     for share, part in SHARES.items():
         below = int(part * hand.count)
 
         def ours(below: int = below) -> Any:
-            found = ws.query(Spot).near("place", query, TOP).where(Spot.n < below).select("n").execute()
-            return list(zip(found.ids, found.column("n"), found.scores or (), strict=True))
+            rows = ws.query(Spot).near("place", query, TOP).where(Spot.n < below).select("n").execute()
+            return list(zip(rows.ids, rows.column("n"), rows.scores or (), strict=True))
 
-        figures: list[Figure] = []
+        found: list[Figure] = []
         for name, way in ways.items():
             theirs = lambda way=way, below=below: way(hand, wanted, below)  # noqa: E731  # one of a row of sides
             assert [one[:2] for one in ours()] == [one[:2] for one in theirs()]
             pairs, repeat = compare(ours, theirs, pairs=bench.pairs, seconds=bench.seconds)
             action = f"near of {share}{where}, to {name} by hand"
-            figures.append(pairs.figure("engines", action, hand.count, per=repeat))
-        best = min(figures, key=lambda one: one.theirs_us)
-        for one in figures:
+            found.append(pairs.figure("engines", action, hand.count, per=repeat))
+        best = min(found, key=lambda one: one.theirs_us)
+        for one in found:
             target = max(TARGET, 1 + SLACK_US / one.theirs_us) if one is best else None
             yield one._replace(target=target, headline=one is best)
