@@ -150,7 +150,7 @@ class SpreadPlanner(Planner):
         there = min(_rank(self._expected(name, expr)) for name, expr in others.items())
         if there <= here:
             return None
-        return [row["object_id"] for row in self._columns(("object_id",), AllOf(own))]
+        return self._found(AllOf(own))
 
     def _expected(self, name: str, expr: Expr) -> int | None:
         """About how many rows an engine has for a condition; None for many, or if that takes long to say."""
@@ -167,7 +167,7 @@ class SpreadPlanner(Planner):
         where = planner._where(expr, MAX_NESTING)
         if within is not None:
             where = AllOf([IdSet(within), where])
-        found = [] if self.dry else [row["object_id"] for row in planner._columns(("object_id",), where)]
+        found = [] if self.dry else planner._found(where)
         self.steps += planner.steps
         _, layout = self._engine(name)
         step: dict[str, Any] = {"step": "ids", "backend": name, "backend_type": layout.backend_type, "mode": "native"}
@@ -259,8 +259,7 @@ class SpreadPlanner(Planner):
         where = planner._where(apart, MAX_NESTING)
         if isinstance(where, IdSet) or self.dry:
             return _Asked(set(where.ids) if isinstance(where, IdSet) else set(), planner.steps)
-        found = planner._columns(("object_id",), AllOf([IdSet(ids), where]))
-        return _Asked({row["object_id"] for row in found}, planner.steps)
+        return _Asked(set(planner._found(AllOf([IdSet(ids), where]))), planner.steps)
 
     def _near_step(self, notes: Sequence[str], wanted: int) -> dict[str, Any]:
         spec = self.query.near_
@@ -298,6 +297,12 @@ class SpreadPlanner(Planner):
         rows = {row["object_id"]: row for row in dicts(backend.run(scan, self._seen(self.home)))}
         self._complete(rows, [one for one in names if one not in here])
         return list(rows.values())
+
+    def _found(self, where: Where) -> list[str]:
+        """The ids of the rows that satisfy a condition of the home's."""
+        backend, layout = self._part()
+        scan = Scan(layout, where=where, limits=self._left().of_a_step())
+        return [row[0] for row in backend.run(scan, self._seen(self.home)).tuples]
 
     def _complete(self, rows: dict[str, Row], names: Sequence[str]) -> None:
         """Add columns of other engines to rows by id."""

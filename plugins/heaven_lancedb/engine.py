@@ -10,6 +10,7 @@ its files (`heaven_lancedb.folder`).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -42,10 +43,6 @@ from heaven_lancedb.vectors import Ranked, Vectors, nearest_of
 
 UNBOUNDED = Limits(None, None, None)
 ESTIMATE_BOUND = 10_000
-TIDY_COMMITS = 100
-"""Commits after which a table is tidied up."""
-TIDY_ROWS = 20_000
-"""Rows that were put, as half of those that there are at least, after which it is too."""
 
 
 class LanceBackend:
@@ -64,9 +61,7 @@ class LanceBackend:
         self._nprobes = _nprobes(config)
         self._folder = Folder(self.path, self.name, config.workspace)
         self._vectors = Vectors(settings.get("vector.memory_budget"))
-        self._commits: dict[str, int] = {}
-        self._put: dict[str, int] = {}
-        """By entity the rows that were put since its table was tidied up."""
+        self._upkeep: defaultdict[str, partitions.Upkeep] = defaultdict(partitions.Upkeep)
 
     # protocol --------------------------------------------------------------------------------------------------
 
@@ -114,12 +109,8 @@ class LanceBackend:
 
     def _committed(self, layout: Layout, rows: int) -> None:
         self._folder.sync(layout.entity)
-        count = self._commits[layout.entity] = self._commits.get(layout.entity, 0) + 1
-        put = self._put[layout.entity] = self._put.get(layout.entity, 0) + rows
-        table = self._folder.table(layout.entity)
-        if count % TIDY_COMMITS == 0 or (put >= TIDY_ROWS and 2 * put >= table.count_rows()):
-            partitions.tidy(table, layout, partitioned=self._nprobes is not None)
-            self._put[layout.entity] = 0
+        table, partitioned = self._folder.table(layout.entity), self._nprobes is not None
+        if self._upkeep[layout.entity].committed(table, layout, rows, partitioned=partitioned):
             self._folder.sync(layout.entity)
 
     def run(self, request: Request, tx: Any = None) -> Rows:

@@ -110,9 +110,8 @@ def _fitting(batch: Any, near: Near) -> Any:
     import pyarrow.compute  # pyright: ignore[reportMissingTypeStubs]
 
     pc: Any = pyarrow.compute
-    column = batch.column(near.field.name)
-    lengths = pc.list_value_length(column)
-    return batch.filter(pc.equal(lengths, len(near.query)))
+    fits = pc.equal(pc.list_value_length(batch.column(near.field.name)), len(near.query))
+    return batch if fits.true_count == len(batch) else batch.filter(fits)
 
 
 def _numbers(batch: Any, near: Near) -> Any:

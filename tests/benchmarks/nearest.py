@@ -28,6 +28,9 @@ TARGET, SLACK_US = 1.3, 500
 """Against the best way by hand: so many times its time, or so much more."""
 FLAT, FLAT_ROWS = 0.3, 100_000
 """Against LanceDB's search of all vectors, of so many rows."""
+NPROBES, QUERIES = (5, 20), 50
+LEAST_ROWS = 20_000
+"""Rows from which LanceDB's vectors get an index."""
 
 Found = list[tuple[str, int, float]]
 Way = Callable[["Hand", Any, int], Found]
@@ -88,6 +91,10 @@ class Hand:
         """LanceDB's search with the number in its own table, as its own filter has it."""
         search = self._search(query).where(f"n < {below}", prefilter=True)
         return search.select(["id", "n", "_distance"]).limit(TOP).to_arrow()
+
+    def exact(self, query: Any, ids: list[str]) -> list[str]:
+        """The ids of the nearest rows, by what a workspace calls them."""
+        return [one for one, _ in _best(self._vectors, self._lengths, query, ids)]
 
     def ids_first(self, query: Any, below: int) -> Found:
         """The ids in the text of LanceDB's filter."""
@@ -171,6 +178,8 @@ def figures(bench: Bench, folder: Path, count: int) -> Iterator[Figure]:
     with config.override(vector__memory_budget=1), _opened(folder) as ws, closing(hand):
         ways = {name: way for name, way in WAYS.items() if name != IN_MEMORY}
         yield from _filtered(bench, ws, hand, vectors, ways, ", beyond the budget")
+        if count >= LEAST_ROWS:
+            yield from _partitioned(bench, folder, rows, hand, vectors)
 
 
 def inserts(folder: Path, rows: list[dict[str, Any]]) -> Figure:
@@ -217,8 +226,37 @@ def _to_lancedb(bench: Bench, ws: hb.HeavenBase, hand: Hand, vectors: Any) -> It
         yield pairs.figure("engines", action, hand.count, per=repeat, target=target)
 
 
-def _opened(folder: Path) -> hb.HeavenBase:
-    return hb.HeavenBase("nearest", path=folder / "ws", backends={"main": "sqlite", "near": "lancedb"})
+def _opened(folder: Path, **options: int) -> hb.HeavenBase:
+    near = {"type": "lancedb", **options}
+    return hb.HeavenBase("nearest", path=folder / "ws", backends={"main": "sqlite", "near": near})
+
+
+def _partitioned(bench: Bench, folder: Path, rows: list[dict[str, Any]], hand: Hand, vectors: Any) -> Iterator[Figure]:
+    """Some partitions of an index beside LanceDB's search of all vectors, and how many of the nearest they have.
+
+    The vectors have no groups, so neighbours are in many partitions: the worst that an index can be given.
+    """
+    queries = [vectors[place] + np.float32(0.1) for place in range(QUERIES)]
+    ids: list[str] = []
+    for nprobes in NPROBES:
+        with _opened(folder / "partitions", nprobes=nprobes) as ws:
+            ws.register(Spot)
+            ids = ids or ws.upsert_many(Spot, rows)
+            near = lambda query, ws=ws: ws.query(Spot).near("place", query.tolist(), TOP).execute()  # noqa: E731
+            pairs, repeat = compare(
+                lambda near=near: near(queries[0]),
+                lambda: hand.nearest(queries[0]),
+                pairs=bench.pairs,
+                seconds=bench.seconds,
+            )
+            figure = pairs.figure(
+                "engines", f"near with nprobes={nprobes}, to LanceDB's search", hand.count, per=repeat
+            )
+            yield figure
+            hits = sum(len({*near(query).ids} & {*hand.exact(query, ids)}) for query in queries)
+            share = hits / (TOP * QUERIES)
+            action = f"of the ten nearest, those that nprobes={nprobes} has"
+            yield figure._replace(action=action, ratio=share, wall=share, spread=(share, share))
 
 
 def _filtered(

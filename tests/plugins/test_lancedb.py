@@ -348,7 +348,7 @@ def folder_of(ws: hb.HeavenBase) -> Path:
 def partitioned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., hb.HeavenBase]]:
     """A function that opens a workspace whose vectors are beyond the budget, and so many that an index is made."""
     monkeypatch.setattr("heaven_lancedb.partitions.LEAST_ROWS", 100)
-    monkeypatch.setattr("heaven_lancedb.engine.TIDY_ROWS", 100)
+    monkeypatch.setattr("heaven_lancedb.partitions.TIDY_ROWS", 100)
     with ExitStack() as stack:
         stack.enter_context(config.override(vector__memory_budget=1))
 
@@ -370,7 +370,7 @@ def test_an_answer_from_some_partitions_says_so(partitioned: Callable[..., hb.He
     fill(ws, 400)
     near = ws.query(Spot).near("place", [0.3, -0.2, 0.9, 0.1], 5)
 
-    assert how(near) == "IVF_FLAT, 2 of 20 partitions: approximate"
+    assert how(near) == "IVF_FLAT, nprobes=2: approximate"
     assert len(near.execute()) == 5
     assert near.execute().scores == sorted(near.execute().scores or [])
     assert how(ws.query(Spot).near("place", [0.3, 0, 0, 0], 5, "l2")) == "exact: vectors read from the table"
