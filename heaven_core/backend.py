@@ -153,7 +153,13 @@ class OrderBy(NamedTuple):
 
 
 class Near(NamedTuple):
-    """Nearest vectors first: at most `top_k` rows that satisfy the rest."""
+    """Nearest vectors first: at most `top_k` rows that satisfy the rest, of one distance those with the first ids.
+
+    The order must be exact, or the answer's `notes` say by which setting it is not. Where a condition lies in
+    another engine, the kernel either hands over the ids for which it holds, as an `IdSet`, or asks for a larger
+    `top_k` without it and tries the rows in their order; which of them, `estimate` decides. So an engine takes
+    `IdSet`s of any size, and estimates quickly.
+    """
 
     field: FieldSchema
     query: Sequence[float]
