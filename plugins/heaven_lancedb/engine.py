@@ -222,7 +222,7 @@ class LanceBackend:
     def _ranked(self, layout: Layout, near: Near, where: Where | None, limits: Limits) -> tuple[Ranked, str]:
         """The nearest rows, and how they were found."""
         reader = self._reader(layout, limits)
-        kept = self._vectors.matrix(reader.table, layout.entity, near)
+        kept = self._vectors.matrix(reader.table, self._folder.version(layout.entity), layout.entity, near)
         if kept is not None:
             how = "exact matrix in memory" + ("" if where is None else ", condition first")
             return kept.nearest(near, None if where is None else reader.ids(where)), how

@@ -46,11 +46,10 @@ class Vectors:
         """The versions of which the budget was too small for the matrix."""
         self._lock = threading.Lock()
 
-    def matrix(self, table: Any, entity: str, near: Near) -> Kept | None:
-        """The matrix of a field's vectors of the query's dimension; None where the budget is too small for it."""
+    def matrix(self, table: Any, version: int, entity: str, near: Near) -> Kept | None:
+        """The matrix of a version's vectors of the query's dimension; None where the budget is too small for it."""
         key = (entity, near.field.name, len(near.query))
         with self._lock:
-            version = table.version
             kept = self._kept.get(key)
             if kept is not None and kept.version == version:
                 return kept

@@ -126,7 +126,11 @@ def test_a_plan_says_how_the_nearest_are_found(ws: hb.HeavenBase) -> None:
     assert plan.native
 
 
-def test_a_changed_vector_is_found_at_once_by_every_process(ws: hb.HeavenBase, tmp_path: Path) -> None:
+@pytest.mark.parametrize("settled_ns", [2_000_000_000, -(10**18)])  # of which one has a folder's time trusted at once
+def test_a_changed_vector_is_found_at_once_by_every_process(
+    ws: hb.HeavenBase, tmp_path: Path, settled_ns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heaven_lancedb.folder.SETTLED_NS", settled_ns)
     ids = fill(ws)
     query = ws.query(Spot).near("place", [9, 9, 9, 9], 1, "dot")
     query.execute()
