@@ -9,6 +9,7 @@ Not here: other questions to several engines (`engines`).
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from importlib import import_module
@@ -31,6 +32,8 @@ FLAT, FLAT_ROWS = 0.3, 100_000
 NPROBES, QUERIES = (5, 20), 50
 LEAST_ROWS = 20_000
 """Rows from which LanceDB's vectors get an index."""
+SETTLED_S = 2.5
+"""Until so long after a commit each question asks LanceDB whether there was another."""
 
 Found = list[tuple[str, int, float]]
 Way = Callable[["Hand", Any, int], Found]
@@ -173,6 +176,7 @@ def figures(bench: Bench, folder: Path, count: int) -> Iterator[Figure]:
         ws.register(Spot)
         ids = ws.upsert_many(Spot, rows)
         hand = Hand(folder, ids, rows, vectors)
+        time.sleep(SETTLED_S)
         yield from _to_lancedb(bench, ws, hand, vectors)
         yield from _filtered(bench, ws, hand, vectors, WAYS, "")
     with config.override(vector__memory_budget=1), _opened(folder) as ws, closing(hand):
