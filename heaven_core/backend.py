@@ -52,17 +52,17 @@ class BackendConfig:
 
         return None if self.location is None else Path(self.location)
 
-    def place(self, usual: str) -> str:
-        """Where an engine that takes no other option lies: `database` (or `path`), else `usual` in the folder.
+    def place(self, usual: str, *others: str) -> str:
+        """Where an engine lies: `database` (or `path`), else `usual` in the folder. `others` are its other options.
 
         Raises:
-            ConfigError: another option, or no place.
+            ConfigError: an option that it does not take, or no place.
         """
-        options = dict(self.options)
+        options = {name: value for name, value in self.options.items() if name not in others}
         given = options.pop("database", options.pop("path", None))
         if options:
             word = min(map(str, options))
-            near = did_you_mean(word, ("database", "path"))
+            near = did_you_mean(word, ("database", "path", *others))
             raise ConfigError(f"backend {self.name!r} of type {self.type} takes no option {word!r}; {near}")
         if given is not None:
             return absolute(given)
@@ -153,7 +153,13 @@ class OrderBy(NamedTuple):
 
 
 class Near(NamedTuple):
-    """Nearest vectors first: at most `top_k` rows that satisfy the rest."""
+    """Nearest vectors first: at most `top_k` rows that satisfy the rest, of one distance those with the first ids.
+
+    The order must be exact, or the answer's `notes` say by which setting it is not. Where a condition lies in
+    another engine, the kernel either hands over the ids for which it holds, as an `IdSet`, or asks for a larger
+    `top_k` without it and tries the rows in their order; which of them, `estimate` decides. So an engine takes
+    `IdSet`s of any size, and estimates quickly.
+    """
 
     field: FieldSchema
     query: Sequence[float]

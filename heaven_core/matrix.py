@@ -29,8 +29,8 @@ _FEW_KEYS = 16
 _MOST_DEAD = 0.25
 """The share of rows that are there no more, past which a matrix is made anew."""
 
-Packed = tuple[Sequence[int], bytes]
-"""Some rows: their keys, and their vectors as little-endian 32-bit floats, one after the other."""
+Packed = tuple[Sequence[int], Any]
+"""Some rows: their keys, and their vectors as little-endian 32-bit floats, in bytes or an array."""
 
 
 class _Store:
@@ -54,8 +54,8 @@ class _Store:
         start, self.used = self.used, self.used + len(keys)
         self.keys[start : self.used], self.vectors[start : self.used] = keys, vectors
         for at in range(0, len(keys), _ROWS):
-            part = vectors[at : at + _ROWS].astype(numpy.float64)
-            norms = numpy.sqrt((part**2).sum(axis=1))
+            part = vectors[at : at + _ROWS]
+            norms = numpy.sqrt(numpy.einsum("ij,ij->i", part, part, dtype=numpy.float64))
             self.norms[start + at : start + at + len(part)] = norms
             sound = (norms > _TINY) & (norms < _HUGE)
             self.factors[start + at : start + at + len(part)] = numpy.where(sound, 1 / (norms + ~sound), numpy.nan)
@@ -262,7 +262,7 @@ def packed_matrix(dim: int, parts: Iterable[Packed], room: int = 0) -> Matrix:
     return Matrix(store, store.used)
 
 
-def _unpacked(packed: bytes, dim: int) -> Any:
+def _unpacked(packed: Any, dim: int) -> Any:
     import numpy
 
     return numpy.frombuffer(packed, dtype="<f4").reshape(-1, dim)

@@ -62,6 +62,8 @@ class Planner:
         self.stored, self.query, self.tx, self.dry = stored, query, tx, dry
         self.in_python = False
         """Whether the whole filter runs in Python, because it is too large for the engine."""
+        self.within: Sequence[str] | None = None
+        """The rows of which a condition is asked, by their ids; None for all."""
         self.steps: list[dict[str, Any]] = []
         self.explaining = dry
         self.analyze = False
@@ -159,7 +161,7 @@ class Planner:
             return IdSet(())
         test = leaf.op.predicate(leaf.field.dtype, leaf.value)
         names = tuple(dict.fromkeys(("object_id", leaf.field.name)))
-        rows = self._columns(names, None)
+        rows = self._columns(names, None if self.within is None else IdSet(self.within))
         found = evaluate.select(rows, lambda row: test(row[leaf.field.name]), evaluate.Clock(self._left()))
         return IdSet([row["object_id"] for row in found])
 
@@ -197,11 +199,11 @@ class Planner:
             return self._fused()
         if self.stored.derive is not None:
             return self._derived()
+        if query.near_ is not None:
+            return self._near()
         where = self.where(query.filter)
         if query.group or query.aggregates:
             return self._grouped(where)
-        if query.near_ is not None:
-            return self._near(where)
         if query.search_ is not None:
             return self._search(where)
         return self._answered(self._scan(where))
@@ -286,8 +288,8 @@ class Planner:
     def _joins_ids(self) -> bool:
         return any(step["step"] == "ids" or step.get("notes", "").startswith("no handler") for step in self.steps)
 
-    def _near(self, where: Where | None) -> Rows:
-        spec = self.query.near_
+    def _near(self) -> Rows:
+        spec, where = self.query.near_, self.where(self.query.filter)
         assert spec is not None
         near = Near(spec.field, spec.query, spec.top_k, spec.metric)
         if self._resolve(spec.field, "near").compile is not None:

@@ -246,9 +246,14 @@ class SpreadBackend:
 
     def check(self, findings: list[Finding], *, repair: bool) -> None:
         """What the engines beside the primary lack, or have too much of."""
-        for name, (engine, layout) in self._others.items():
-            findings += engine.recover([layout], repair=repair)
-            findings += self.outbox.consistent(self._schema.id, None, lambda: list(self._differing(name)))  # noqa: B023
+        damages = [one for engine, layout in self._others.values() for one in engine.recover([layout], repair=repair)]
+        findings += damages
+        for name in self._others:
+            try:
+                findings += self.outbox.consistent(self._schema.id, None, lambda: list(self._differing(name)))  # noqa: B023
+            except StorageError:  # what is so damaged that it cannot be compared has been found before
+                if all(one.repairable for one in damages):
+                    raise
 
     def _differing(self, backend: str) -> Iterable[Finding]:
         engine, layout = self._others[backend]

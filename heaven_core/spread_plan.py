@@ -6,6 +6,10 @@ home takes what is left as a set of ids. What is selected elsewhere is read last
 returned. What no engine can do alone (an order or a group over fields of several) is done in Python on just the
 columns it needs.
 
+The nearest vectors that satisfy a condition elsewhere are found in one of two ways. Where few rows satisfy it, their
+ids come first and the home ranks those. Where many do, the home is asked for more of the nearest than are wanted, and
+the condition is asked of them alone. How an engine finds the nearest is its own matter.
+
 Every row lies in every engine of its entity, so a complement may be taken anywhere.
 
 Not here: a query within one engine (`heaven_core.plan`), how engines are kept in step (`heaven_core.outbox`).
@@ -14,10 +18,10 @@ Not here: a query within one engine (`heaven_core.plan`), how engines are kept i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from heaven_core import evaluate
-from heaven_core.backend import Backend, Column, Fetch, Layout, Limits, Rows, Scan
+from heaven_core.backend import Backend, Column, Fetch, Layout, Limits, Near, Rows, Scan
 from heaven_core.errors import DeadlineExceeded, StorageError
 from heaven_core.expr import And, Expr, Not, Or, Predicate, predicates
 from heaven_core.handlers import AllOf, AnyOf, IdSet, NoneOf, Where
@@ -32,7 +36,10 @@ FEW = 5000
 """Up to so many ids are passed to another engine rather than have it look at all its rows."""
 
 SHARE = 0.04
-"""The share of rows past which a condition is looked at on the nearest rows instead of before them."""
+"""The share of rows up to which a condition is answered before the nearest are looked for, of at most `FEW` rows."""
+
+FIRST = 10
+"""How many times as many of the nearest as are wanted are looked at first where nobody knows how many will satisfy."""
 
 Row = dict[str, Any]
 
@@ -87,8 +94,8 @@ class SpreadPlanner(Planner):
         where = self._only(leaf.field.name for leaf in predicates(expr)) or self.home
         if self._lies(leaf.field.name for leaf in predicates(expr)) <= {self.home}:
             return super()._where(expr, room)
-        if isinstance(expr, Predicate):
-            return IdSet(self._ids(where, expr, None))
+        if isinstance(expr, Predicate) or (self.within is not None and where != self.home):
+            return IdSet(self._ids(where, expr, self.within))
         children = (expr.child,) if isinstance(expr, Not) else _children(expr)
         left = room - 1 - levels(len(children))
         if left < 0 and room < MAX_NESTING:
@@ -111,7 +118,7 @@ class SpreadPlanner(Planner):
         found: dict[str, None] = {}
         for name, children in groups.items():
             if name is not None and name != self.home:
-                found.update(dict.fromkeys(self._ids(name, _joined(Or, children), None)))
+                found.update(dict.fromkeys(self._ids(name, _joined(Or, children), self.within)))
         parts: list[Where] = [IdSet(list(found))]
         parts += [self._where(child, room) for name in (self.home, None) for child in groups.get(name, ())]
         return AnyOf(parts)
@@ -125,12 +132,15 @@ class SpreadPlanner(Planner):
         for name in sorted(others, key=lambda one: _rank(self._expected(one, others[one]))):
             ids = self._ids(name, others[name], ids)
             if not ids and not self.dry:
-                return AnyOf(())
+                return IdSet(())
         mixed = [self._where(child, room) for child in groups.get(None, ())]
-        return AllOf([*([] if ids is None else [IdSet(ids)]), *own, *mixed])
+        parts: list[Where] = [*([] if ids is None else [IdSet(ids)]), *own, *mixed]
+        return parts[0] if len(parts) == 1 else AllOf(parts)
 
-    def _home_ids(self, own: list[Where], others: dict[str, Expr]) -> list[str] | None:
+    def _home_ids(self, own: list[Where], others: dict[str, Expr]) -> Sequence[str] | None:
         """The ids that the home's part of a condition leaves, where they are few and fewer than the others'."""
+        if self.within is not None:
+            return self.within
         if not own or not others or self.dry:
             return None
         backend, layout = self._part()
@@ -140,23 +150,24 @@ class SpreadPlanner(Planner):
         there = min(_rank(self._expected(name, expr)) for name, expr in others.items())
         if there <= here:
             return None
-        return [row["object_id"] for row in self._columns(("object_id",), AllOf(own))]
+        return self._found(AllOf(own))
 
     def _expected(self, name: str, expr: Expr) -> int | None:
         """About how many rows an engine has for a condition; None for many, or if that takes long to say."""
-        if self.dry or any(self._resolve(leaf.field, leaf.op.name).compile is None for leaf in predicates(expr)):
-            return None
         planner = self._at(name)
+        if any(planner._resolve(leaf.field, leaf.op.name).compile is None for leaf in predicates(expr)):
+            return None
         backend, layout = planner._part()
         return _estimate(backend, Scan(layout, where=planner._where(expr, MAX_NESTING)), self._left())
 
-    def _ids(self, name: str, expr: Expr, within: list[str] | None) -> list[str]:
+    def _ids(self, name: str, expr: Expr, within: Sequence[str] | None) -> list[str]:
         """The rows for which a condition on one other engine holds, among some or all."""
         planner = self._at(name)
+        planner.within = within
         where = planner._where(expr, MAX_NESTING)
         if within is not None:
             where = AllOf([IdSet(within), where])
-        found = [] if self.dry else [row["object_id"] for row in planner._columns(("object_id",), where)]
+        found = [] if self.dry else planner._found(where)
         self.steps += planner.steps
         _, layout = self._engine(name)
         step: dict[str, Any] = {"step": "ids", "backend": name, "backend_type": layout.backend_type, "mode": "native"}
@@ -177,6 +188,104 @@ class SpreadPlanner(Planner):
         )
         return planner
 
+    # nearest -----------------------------------------------------------------------------------------------------
+
+    def _near(self) -> Rows:
+        query = self.query
+        assert query.near_ is not None
+        children = _conjuncts(query.filter)
+        apart = [one for one in children if not self._lies(leaf.field.name for leaf in predicates(one)) <= {self.home}]
+        if not apart or self.in_python or self._resolve(query.near_.field, "near").compile is None:
+            return super()._near()
+        wanted = self._first_wanted(apart, query.near_.top_k)
+        if wanted is None:
+            return super()._near()
+        known = len(self.steps)
+        own = [one for one in children if one not in apart]
+        ranked = self._among_nearest(_joined(And, own) if own else None, _joined(And, apart), wanted)
+        if ranked is not None:
+            return self._ranked_rows(ranked)
+        del self.steps[known:]
+        return super()._near()
+
+    def _first_wanted(self, apart: Sequence[Expr], top_k: int) -> int | None:
+        """How many of the nearest to look at for a condition elsewhere; None where few rows satisfy it."""
+        groups = {name: some for name, some in self._grouped_by_engine(apart).items() if name is not None}
+        expected = min((_rank(self._expected(name, _joined(And, some))) for name, some in groups.items()), default=None)
+        if expected is None or expected > FEW:
+            return FIRST * top_k
+        if expected <= SHARE * FEW:  # as a share of so few rows that they are not counted
+            return None
+        backend, layout = self._engine(PRIMARY)
+        rows = _estimate(backend, Scan(layout), self._left())
+        if rows is None or expected <= SHARE * rows:
+            return None
+        return int(1.5 * top_k * rows / expected) + 10
+
+    def _among_nearest(self, own: Expr | None, apart: Expr, wanted: int) -> list[tuple[str, float]] | None:
+        """The nearest rows that satisfy a condition elsewhere, from more of the nearest; None if those grow too many.
+
+        The home has them in order, so the first ones that satisfy it are the nearest that do.
+        """
+        near = self.query.near_
+        assert near is not None
+        where, most = self.where(own), max(FEW, FIRST * near.top_k)
+        while wanted <= most:
+            found, notes = self._nearest(where, wanted)
+            asked = self._asked_of([one for one, _ in found], apart)
+            kept = asked.ids
+            if self.dry or len(kept) >= near.top_k or len(found) < wanted:
+                self.steps += asked.steps
+                self.steps.append(self._near_step(notes, wanted))
+                return [pair for pair in found if pair[0] in kept][: near.top_k]
+            wanted = max(4 * wanted, int(1.5 * near.top_k * wanted / max(len(kept), 1)))
+        return None
+
+    def _nearest(self, where: Where | None, count: int) -> tuple[list[tuple[str, float]], tuple[str, ...]]:
+        """The ids of the home's nearest rows with their distances, and how they were found."""
+        spec = self.query.near_
+        assert spec is not None
+        if self.dry:
+            return [], ()
+        near = Near(spec.field, spec.query, count, spec.metric)
+        backend, layout = self._part()
+        rows = backend.run(Scan(layout, where=where, near=near, limits=self._left().of_a_step()), self._seen(self.home))
+        return [(row[0], row[-1]) for row in rows.tuples], rows.notes
+
+    def _asked_of(self, ids: Sequence[str], apart: Expr) -> _Asked:
+        """Which of some rows satisfy a condition, and the steps in which that was asked."""
+        planner = self._at(self.home)
+        planner.within = ids
+        where = planner._where(apart, MAX_NESTING)
+        if isinstance(where, IdSet) or self.dry:
+            return _Asked(set(where.ids) if isinstance(where, IdSet) else set(), planner.steps)
+        return _Asked(set(planner._found(AllOf([IdSet(ids), where]))), planner.steps)
+
+    def _near_step(self, notes: Sequence[str], wanted: int) -> dict[str, Any]:
+        spec = self.query.near_
+        assert spec is not None
+        _, layout = self._part()
+        said = "; ".join((*notes, f"the condition elsewhere asked of the {wanted} nearest"))
+        step = {"step": "near", "backend": self.home, "backend_type": layout.backend_type, "mode": "native"}
+        return step | {"field": spec.field.name, "notes": said}
+
+    def _ranked_rows(self, ranked: list[tuple[str, float]]) -> Rows:
+        """The rows of an answer by their ids and distances, ordered and cut as the query says."""
+        query = self.query
+        if self.dry:
+            return Rows((), (), [])
+        chosen = ranked
+        if query.order:
+            rows = {one: {"object_id": one} for one, _ in ranked}
+            self._complete(rows, [one.name for one in query.order if one.name != "object_id"])
+            distances = dict(ranked)
+            ordered = evaluate.order_rows(sorted(rows.values(), key=_object_id), query.order)
+            chosen = [(row["object_id"], distances[row["object_id"]]) for row in ordered]
+        stop = None if query.limit_ is None else query.offset_ + query.limit_
+        chosen = chosen[query.offset_ : stop]
+        evaluate.check_rows(len(chosen), query.limits_)
+        return self._hydrated(chosen, "_distance")
+
     # reading -----------------------------------------------------------------------------------------------------
 
     def _columns(self, names: tuple[str, ...], where: Where | None) -> list[Row]:
@@ -188,6 +297,12 @@ class SpreadPlanner(Planner):
         rows = {row["object_id"]: row for row in dicts(backend.run(scan, self._seen(self.home)))}
         self._complete(rows, [one for one in names if one not in here])
         return list(rows.values())
+
+    def _found(self, where: Where) -> list[str]:
+        """The ids of the rows that satisfy a condition of the home's."""
+        backend, layout = self._part()
+        scan = Scan(layout, where=where, limits=self._left().of_a_step())
+        return [row[0] for row in backend.run(scan, self._seen(self.home)).tuples]
 
     def _complete(self, rows: dict[str, Row], names: Sequence[str]) -> None:
         """Add columns of other engines to rows by id."""
@@ -298,6 +413,13 @@ class SpreadPlanner(Planner):
         return self._grouped_in_python(where)
 
 
+class _Asked(NamedTuple):
+    """Rows that satisfy a condition, and the steps in which that was found."""
+
+    ids: set[str]
+    steps: list[dict[str, Any]]
+
+
 def _object_id(row: Row) -> str:
     return row["object_id"]
 
@@ -305,6 +427,13 @@ def _object_id(row: Row) -> str:
 def _children(expr: Expr) -> Sequence[Expr]:
     assert isinstance(expr, (And, Or))
     return expr.children
+
+
+def _conjuncts(expr: Expr | None) -> Sequence[Expr]:
+    """What must hold together for a condition to hold."""
+    if expr is None:
+        return ()
+    return expr.children if isinstance(expr, And) else (expr,)
 
 
 def _joined(kind: type[And | Or], children: Sequence[Expr]) -> Expr:

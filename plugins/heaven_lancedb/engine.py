@@ -10,9 +10,9 @@ its files (`heaven_lancedb.folder`).
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 
 from heaven_core import config as settings
@@ -24,40 +24,44 @@ from heaven_core.backend import (
     Finding,
     Layout,
     Limits,
+    Near,
     Request,
     Rows,
     Scan,
     Written,
 )
 from heaven_core.codecs import Code, decoder, row_maker
-from heaven_core.errors import HeavenError, QueryError
+from heaven_core.errors import ConfigError, HeavenError, QueryError
 from heaven_core.evaluate import check_bytes, check_rows, most_rows
 from heaven_core.evaluate import scan as scan_in_python
 from heaven_core.handlers import IdSet, Where
-from heaven_core.sql import where_sql
+from heaven_lancedb import partitions
 from heaven_lancedb.folder import Folder, translated
 from heaven_lancedb.handlers import id_set
-from heaven_lancedb.vectors import Vectors
+from heaven_lancedb.reading import FEW, Reader
+from heaven_lancedb.vectors import Ranked, Vectors, nearest_of
 
+UNBOUNDED = Limits(None, None, None)
 ESTIMATE_BOUND = 10_000
-OPTIMIZE_EVERY = 100
-"""Commits after which small files are joined and old versions removed."""
-KEPT = timedelta(minutes=10)
-"""How long a version stays that another process may be reading."""
 
 
 class LanceBackend:
-    """One folder of LanceDB tables. Option: `database` (or `path`); without it `<name>.lance` in the workspace's."""
+    """One folder of LanceDB tables.
+
+    Options: `database` (or `path`), without which it is `<name>.lance` in the workspace's folder; `nprobes`, the
+    partitions that are searched where the vectors do not fit into memory, without which every answer is exact.
+    """
 
     type = "lancedb"
     capabilities = frozenset({"vectors", "durable", "packed"})
 
     def __init__(self, config: BackendConfig) -> None:
         self.name = config.name
-        self.path = config.place(f"{config.name}.lance")
+        self.path = config.place(f"{config.name}.lance", "nprobes")
+        self._nprobes = _nprobes(config)
         self._folder = Folder(self.path, self.name, config.workspace)
         self._vectors = Vectors(settings.get("vector.memory_budget"))
-        self._commits: dict[str, int] = {}
+        self._upkeep: defaultdict[str, partitions.Upkeep] = defaultdict(partitions.Upkeep)
 
     # protocol --------------------------------------------------------------------------------------------------
 
@@ -71,6 +75,8 @@ class LanceBackend:
                 from heaven_lancedb.rows import schema
 
                 self._folder.create(after.entity, schema(after))
+                partitions.index_ids(self._folder.table(after.entity))
+                self._folder.sync(after.entity)
             else:
                 from heaven_lancedb.rows import schema
 
@@ -87,28 +93,29 @@ class LanceBackend:
                 rows = as_table(layout, batch)
                 put = self._folder.table(layout.entity).merge_insert("object_id")
                 put.when_matched_update_all().when_not_matched_insert_all().execute(rows)
-                self._committed(layout)
+                self._committed(layout, len(batch.ids))
         return Written(range(len(batch.ids)), (), 0)
 
     def delete(self, layout: Layout, ids: Sequence[str], tx: Any) -> list[str]:
-        if ids:
-            with self._typing():
-                self._folder.table(layout.entity).delete(id_set(ids)[0])
-                self._committed(layout)
-        return list(ids)
+        with self._typing():
+            table = self._folder.table(layout.entity)
+            known = set(self._reader(layout, UNBOUNDED).present(ids))
+            gone = [one for one in dict.fromkeys(ids) if one in known]
+            for start in range(0, len(gone), FEW):
+                table.delete(id_set(gone[start : start + FEW])[0])
+            if gone:
+                self._committed(layout, 0)
+        return gone
 
-    def _committed(self, layout: Layout) -> None:
+    def _committed(self, layout: Layout, rows: int) -> None:
         self._folder.sync(layout.entity)
-        count = self._commits[layout.entity] = self._commits.get(layout.entity, 0) + 1
-        if count % OPTIMIZE_EVERY == 0:
-            self._folder.table(layout.entity).optimize(cleanup_older_than=KEPT)
+        table, partitioned = self._folder.table(layout.entity), self._nprobes is not None
+        if self._upkeep[layout.entity].committed(table, layout, rows, partitioned=partitioned):
             self._folder.sync(layout.entity)
 
     def run(self, request: Request, tx: Any = None) -> Rows:
         if isinstance(request, Fetch):
-            request = Scan(
-                request.layout, request.layout.names, where=IdSet(request.ids), limits=Limits(None, None, None)
-            )
+            request = Scan(request.layout, request.layout.names, where=IdSet(request.ids), limits=UNBOUNDED)
         assert isinstance(request, Scan)  # only the primary is asked where an id lies
         if request.group is not None or request.search is not None:
             raise QueryError(f"backend {self.name!r}: LanceDB groups and searches nothing here")
@@ -118,19 +125,25 @@ class LanceBackend:
             return self._scanned(request)
 
     def estimate(self, request: Scan) -> int | None:
-        """The rows that match, counted up to a bound; None past it."""
+        """The rows that match; None for many, unless all do."""
         with self._typing():
-            found: int = self._folder.table(request.layout.entity).count_rows(_condition(request.where))
-        return found if found <= ESTIMATE_BOUND else None
+            return self._reader(request.layout, request.limits).count(request.where, ESTIMATE_BOUND)
 
     def recover(self, layouts: Sequence[Layout], *, repair: bool) -> list[Finding]:
         with self._typing():
             known = self._folder.names()
-        return [
-            Finding(self.name, one.entity, "missing-table", "the entity's rows are gone", False)
-            for one in layouts
-            if one.entity not in known
-        ]
+            return [finding for one in layouts for finding in self._damages(one, known)]
+
+    def _damages(self, layout: Layout, known: set[str]) -> Generator[Finding]:
+        if layout.entity not in known:
+            yield Finding(self.name, layout.entity, "missing-table", "the entity's rows are gone", False)
+            return
+        reader = self._reader(layout, UNBOUNDED)
+        if lost := [name for name in layout.names if name not in reader.table.schema.names]:
+            detail = f"the values of {', '.join(lost)} are gone"
+            yield Finding(self.name, layout.entity, "missing-column", detail, False)
+        elif more := reader.count(None, None) - len(set(reader.ids(None))):
+            yield Finding(self.name, layout.entity, "repeated-rows", f"{more} rows have the id of another", False)
 
     def close(self) -> None:
         self._folder.close()
@@ -179,25 +192,19 @@ class LanceBackend:
         """Stored values of some columns, in no order."""
         if limits.cancel is not None:
             limits.cancel.check()
-        if limit == 0:  # which LanceDB takes for none
-            return []
-        search = self._folder.table(layout.entity).search().select(list(names))
-        condition = _condition(where)
-        if condition is not None:
-            search = search.where(condition)
-        if limit is not None:
-            search = search.limit(limit)
-        timeout = None if limits.deadline is None else timedelta(seconds=limits.deadline)
-        table = search.to_arrow(timeout=timeout)
-        columns = [table.column(one).to_pylist() for one in names]
-        return list(zip(*columns, strict=True)) if names else []
+        kept = tuple(dict.fromkeys(("object_id", *names)))
+        found: list[tuple[Any, ...]] = []
+        for batch in () if limit == 0 else self._reader(layout, limits).batches(kept, where, limit):
+            columns = [batch.column(one).to_pylist() for one in names]
+            found += zip(*columns, strict=True)
+            if limit is not None and len(found) >= limit:
+                return found[:limit]
+        return found
 
     def _nearest(self, request: Scan) -> Rows:
         near, layout = request.near, request.layout
         assert near is not None
-        table = self._folder.table(layout.entity)
-        within = None if request.where is None else self._ids(layout, request.where, request.limits)
-        ranked, how = self._vectors.nearest(table, layout.entity, near, within)
+        ranked, how = self._ranked(layout, near, request.where, request.limits)
         columns = tuple(dict.fromkeys(("object_id", *request.columns, *(one.name for one in request.order))))
         pairs = self._ranked_rows(layout, columns, ranked, request.limits)
         if request.order:
@@ -212,6 +219,18 @@ class LanceBackend:
         names = (*request.columns, "_distance")
         return Rows(names, (None,) * len(names), tuples, notes=(how,))
 
+    def _ranked(self, layout: Layout, near: Near, where: Where | None, limits: Limits) -> tuple[Ranked, str]:
+        """The nearest rows, and how they were found."""
+        reader = self._reader(layout, limits)
+        kept = self._vectors.matrix(reader.table, self._folder.version(layout.entity), layout.entity, near)
+        if kept is not None:
+            how = "exact matrix in memory" + ("" if where is None else ", condition first")
+            return kept.nearest(near, None if where is None else reader.ids(where)), how
+        if self._nprobes is not None and (found := partitions.probed(reader, near, where, self._nprobes)) is not None:
+            return found
+        read = reader.batches(("object_id", near.field.name), where)
+        return nearest_of(read, near), "exact: vectors read from the table"
+
     def _ranked_rows(
         self, layout: Layout, names: tuple[str, ...], ranked: Sequence[tuple[str, float]], limits: Limits
     ) -> list[tuple[dict[str, Any], float]]:
@@ -223,14 +242,15 @@ class LanceBackend:
         by_id = {row["object_id"]: row for row in rows}
         return [(by_id[one], distance) for one, distance in ranked if one in by_id]
 
-    def _ids(self, layout: Layout, where: Where, limits: Limits) -> list[str]:
-        if isinstance(where, IdSet):
-            return list(where.ids)
-        return [one for (one,) in self._read(layout, ("object_id",), where, None, limits)]
+    def _reader(self, layout: Layout, limits: Limits) -> Reader:
+        return Reader(self._folder.table(layout.entity), limits)
 
 
-def _condition(where: Where | None) -> str | None:
-    return None if where is None else where_sql(where, id_set)[0]
+def _nprobes(config: BackendConfig) -> int | None:
+    found = config.options.get("nprobes")
+    if found is None or (type(found) is int and found > 0):
+        return found
+    raise ConfigError(f"backend {config.name!r}: nprobes takes a positive whole number, not {found!r}")
 
 
 def decoders(layout: Layout, names: Sequence[str]) -> tuple[Code | None, ...]:

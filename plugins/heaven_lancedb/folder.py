@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from heaven_core.evaluate import deadline_exceeded
 
 FORMAT = 1
 CLAIM = "heavenbase.json"
+SETTLED_NS = 2_000_000_000
+"""How old a change of a folder must be for the next one to have another time: file systems count no finer."""
 
 
 class Folder:
@@ -38,6 +41,8 @@ class Folder:
         self._database: Any = None
         self._tables: dict[str, Any] = {}
         self._synced: dict[str, set[Path]] = {}
+        self._versions: dict[str, tuple[int, int]] = {}
+        """By entity when its folder of versions was changed last, and the version as of then."""
         self._closed = False
 
     def table(self, entity: str) -> Any:
@@ -46,6 +51,19 @@ class Folder:
             if entity not in self._tables:
                 self._tables[entity] = self._opened().open_table(f"e_{entity}")
             return self._tables[entity]
+
+    def version(self, entity: str) -> int:
+        """The latest version of an entity's table; LanceDB is asked only where there may have been a commit since."""
+        table = self.table(entity)
+        changed = _changed_ns(self._path / f"e_{entity}.lance" / "_versions")
+        known = self._versions.get(entity)
+        if known is not None and known[0] == changed:
+            return known[1]
+        settled = changed is not None and time.time_ns() - changed > SETTLED_NS
+        found: int = table.version
+        if settled and changed is not None:
+            self._versions[entity] = (changed, found)
+        return found
 
     def names(self) -> set[str]:
         """The entities that have a table."""
@@ -65,6 +83,7 @@ class Folder:
         with self._lock:
             self._tables.pop(entity, None)
             self._synced.pop(entity, None)
+            self._versions.pop(entity, None)
             self._opened().drop_table(f"e_{entity}", ignore_missing=True)
             _sync(self._path)
 
@@ -151,6 +170,14 @@ class Folder:
             self._tables, self._database = {}, None
 
 
+def _changed_ns(folder: Path) -> int | None:
+    """When files came to a folder or went last; None without the folder."""
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return None
+
+
 def _sync(path: Path) -> None:
     try:
         number = os.open(path, os.O_RDONLY)
@@ -172,5 +199,7 @@ def translated(error: Exception, name: str) -> HeavenError:
     if isinstance(error, PermissionError) or "Permission denied" in text or "Read-only" in text:
         return StorageReadOnly(f"{where}: its folder cannot be written; check the folder and its permissions")
     if "was not found" in text or "No field named" in text or "not found" in text.lower():
-        return StorageError(f"{where}: its tables are not what this workspace made; they were altered from outside")
+        return StorageError(
+            f"{where}: its tables are not what this workspace made; they were altered from outside; see ws.check()"
+        )
     return StorageError(f"{where}: LanceDB refused the operation ({type(error).__name__}); the cause has its words")

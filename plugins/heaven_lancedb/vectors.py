@@ -1,28 +1,24 @@
-"""Nearest vectors in LanceDB: the exact matrix in memory within its budget, else LanceDB's own search, made exact.
+"""Nearest vectors in LanceDB: the exact matrix in memory within its budget, else the vectors read for each question.
 
-A matrix is of one version of a table. Beyond the budget LanceDB finds more than are asked for, and their distances
-are computed anew in 64 bits, until none that it left out could be nearer: so every engine has the same order and the
-same distances.
+A matrix is of one version of a table. Beyond the budget the vectors are read part by part, and each part is searched
+as the matrix is, so the answer is the same to the last bit. LanceDB's own search is not asked: it computes in 32 bits
+and leaves out vectors that it cannot compare, such as a zero vector by its cosine.
 
-Not here: how vectors are compared (`heaven_core.matrix`).
+Not here: how vectors are compared (`heaven_core.matrix`), the search that may miss some (`heaven_lancedb.partitions`).
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from heaven_core.backend import Near
-from heaven_core.matrix import Matrix, matrix_of
-from heaven_lancedb.handlers import id_set
-
-MORE = 20
-"""How many rows beyond those asked for are looked at first."""
-SLACK = 1e-4
-"""By how much LanceDB's own distances, in 32 bits, may be wrong, relative to their size."""
+from heaven_core.backend import Limits, Near
+from heaven_core.matrix import Matrix, packed_matrix
+from heaven_lancedb.reading import Reader
 
 Ranked = list[tuple[str, float]]
+"""Ids with their distances: the nearest first, of one distance those with the first ids."""
 
 
 class Kept(NamedTuple):
@@ -33,6 +29,12 @@ class Kept(NamedTuple):
     ids: list[str]
     places: dict[str, int]
 
+    def nearest(self, near: Near, within: Sequence[str] | None) -> Ranked:
+        """The nearest rows, of all or of those with some ids."""
+        places = None if within is None else [self.places[one] for one in within if one in self.places]
+        found = self.matrix.nearest(near.query, near.top_k, near.metric, places)
+        return [(self.ids[place], distance) for place, distance in found]
+
 
 class Vectors:
     """The matrices of one open engine."""
@@ -40,35 +42,23 @@ class Vectors:
     def __init__(self, budget_bytes: int) -> None:
         self._budget = budget_bytes
         self._kept: dict[tuple[str, str, int], Kept] = {}
+        self._large: dict[tuple[str, str, int], int] = {}
+        """The versions of which the budget was too small for the matrix."""
         self._lock = threading.Lock()
 
-    def nearest(self, table: Any, entity: str, near: Near, within: Sequence[str] | None) -> tuple[Ranked, str]:
-        """The nearest rows, of one distance those with the first ids; and how they were found."""
-        kept = self._matrix(table, (entity, near.field.name, len(near.query)))
-        if kept is None:
-            return searched(table, near, within), "exact: LanceDB's search, distances computed anew"
-        places = None if within is None else [kept.places[one] for one in within if one in kept.places]
-        found = kept.matrix.nearest(near.query, near.top_k, near.metric, places)
-        how = "exact matrix in memory" + ("" if within is None else ", condition first")
-        return [(kept.ids[place], distance) for place, distance in found], how
-
-    def _matrix(self, table: Any, key: tuple[str, str, int]) -> Kept | None:
+    def matrix(self, table: Any, version: int, entity: str, near: Near) -> Kept | None:
+        """The matrix of a version's vectors of the query's dimension; None where the budget is too small for it."""
+        key = (entity, near.field.name, len(near.query))
         with self._lock:
-            version = table.version
             kept = self._kept.get(key)
             if kept is not None and kept.version == version:
                 return kept
-            _, name, dim = key
-            if 4 * dim * table.count_rows() > self._budget:
-                return None
             self._kept.pop(key, None)
-            rows = table.search().select(["object_id", name]).where(f"`{name}` is not null").to_arrow()
-            pairs = zip(rows.column("object_id").to_pylist(), rows.column(name).to_pylist(), strict=True)
-            fitting = sorted((one, vector) for one, vector in pairs if len(vector) == dim)
-            ids = [one for one, _ in fitting]
-            matrix = matrix_of([vector for _, vector in fitting])
-            kept = Kept(version, matrix, ids, {one: place for place, one in enumerate(ids)})
-            self._make_room(matrix.size_bytes)
+            if self._large.get(key) == version or 4 * len(near.query) * table.count_rows() > self._budget:
+                self._large[key] = version
+                return None
+            kept = _read(Reader(table, Limits(None, None, None)), version, near)
+            self._make_room(kept.matrix.size_bytes)
             self._kept[key] = kept
             return kept
 
@@ -82,31 +72,47 @@ class Vectors:
             self._kept = {}
 
 
-def searched(table: Any, near: Near, within: Sequence[str] | None) -> Ranked:
-    """The nearest rows by LanceDB's search, widened until the order of the first ones is certain."""
-    name, wanted = near.field.name, near.top_k + MORE
-    condition = f"`{name}` is not null" + ("" if within is None else f" and {id_set(within)[0]}")
-    while True:
-        search = table.search(list(near.query), vector_column_name=name).distance_type(near.metric)
-        rows = search.where(condition, prefilter=True).select(["object_id", name, "_distance"]).limit(wanted).to_arrow()
-        ids, rough = rows.column("object_id").to_pylist(), rows.column("_distance").to_pylist()
-        order = sorted(range(len(ids)), key=ids.__getitem__)
-        vectors = rows.column(name).to_pylist()
-        matrix = matrix_of([vectors[place] for place in order])
-        found = matrix.nearest(near.query, near.top_k, near.metric)
-        ranked = [(ids[order[place]], distance) for place, distance in found]
-        if len(ids) < wanted or _is_certain(ranked, near, rough):
-            return ranked
-        wanted *= 4
+def _read(reader: Reader, version: int, near: Near) -> Kept:
+    import pyarrow  # pyright: ignore[reportMissingTypeStubs]
+
+    pa: Any = pyarrow
+    read = [_fitting(batch, near) for batch in reader.batches(("object_id", near.field.name), None)]
+    parts: list[Any] = [part for part in read if len(part)]
+    rows: list[Any] = pa.Table.from_batches(parts).sort_by("object_id").combine_chunks().to_batches() if parts else []
+    ids = [one for part in rows for one in part.column("object_id").to_pylist()]
+    places = {one: place for place, one in enumerate(ids)}
+    packed = [(range(len(part)), _numbers(part, near)) for part in rows]
+    return Kept(version, packed_matrix(len(near.query), packed, len(ids)), ids, places)
 
 
-def _is_certain(ranked: Ranked, near: Near, rough: Sequence[float]) -> bool:
-    """Whether everything that was left out is farther than the last one that counts."""
-    if len(ranked) < near.top_k:
-        return False
-    last, edge = ranked[-1][1], max(rough)
-    if near.metric == "l2":
-        edge = edge**0.5  # LanceDB's are squares
-    elif near.metric == "dot":
-        edge -= 1.0  # LanceDB's are one less the product
-    return last < edge - SLACK * max(1.0, abs(edge), abs(last))
+def nearest_of(batches: Iterable[Any], near: Near) -> Ranked:
+    """The nearest of rows that are given in parts, each with `object_id` and the vector."""
+    best: Ranked = []
+    for batch in batches:
+        part = _fitting(batch, near)
+        if not len(part):
+            continue
+        matrix = packed_matrix(len(near.query), [(range(len(part)), _numbers(part, near))])
+        ids = part.column("object_id")
+        found = matrix.nearest(near.query, near.top_k, near.metric, ties=True)
+        best += [(ids[place].as_py(), distance) for place, distance in found]
+        best = sorted(best, key=_by_distance)[: near.top_k]
+    return best
+
+
+def _by_distance(pair: tuple[str, float]) -> tuple[float, str]:
+    return pair[1], pair[0]
+
+
+def _fitting(batch: Any, near: Near) -> Any:
+    """The rows that have a vector of the query's dimension."""
+    import pyarrow.compute  # pyright: ignore[reportMissingTypeStubs]
+
+    pc: Any = pyarrow.compute
+    fits = pc.equal(pc.list_value_length(batch.column(near.field.name)), len(near.query))
+    return batch if fits.true_count == len(batch) else batch.filter(fits)
+
+
+def _numbers(batch: Any, near: Near) -> Any:
+    """The vectors of rows that all have one, one after the other."""
+    return batch.column(near.field.name).flatten().to_numpy()

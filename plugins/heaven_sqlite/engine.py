@@ -64,6 +64,7 @@ OLDEST = (3, 38)
 BUSY_WAIT_S = 30.0
 BUSY_PAUSE_S = 0.001
 CHUNK = 5000
+ESTIMATE_BOUND = 10_000
 USUAL_BYTES = Limits().max_bytes
 LOCATE_GROUP = 250
 SMALLEST_PAGE = 512
@@ -534,10 +535,15 @@ class SqliteBackend:
 
     def estimate(self, request: Scan) -> int | None:
         """The rows that match, counted up to a bound; None past it."""
-        bound = 10_000
-        bare = Scan(request.layout, where=request.where, limit=bound + 1, limits=request.limits)
-        found = len(self.run(bare).tuples)
-        return found if found <= bound else None
+        text, values = statements.count_sql(request, ESTIMATE_BOUND + 1)
+        with self.use(None) as connection, self.typing():
+            if request.limits.deadline is not None:
+                connection.deadline = time.monotonic() + request.limits.deadline
+            try:
+                found: int = connection.execute(text, values).fetchone()[0]
+            finally:
+                connection.deadline = None
+        return found if found <= ESTIMATE_BOUND else None
 
     def versions(self, layout: Layout, ids: Sequence[str], tx: SqliteTransaction | None = None) -> list[int | None]:
         text = (

@@ -364,6 +364,15 @@ def scan_sql(request: Scan, limit: int | None) -> Sql:
     return _limited(text, values, limit, request.offset)
 
 
+def count_sql(request: Scan, bound: int) -> Sql:
+    """How many rows satisfy a scan's condition, at least up to a bound; of all rows SQLite knows it quickly."""
+    condition, values = where_sql(request.where)
+    table = entity_table(request.layout.entity)
+    if not condition:
+        return f"select count(*) from {table}", ()
+    return f"select count(*) from (select 1 from {table} t where {condition} limit ?)", (*values, bound)
+
+
 def _limited(text: str, values: tuple[Any, ...], limit: int | None, offset: int) -> Sql:
     if limit is not None:
         text += " limit ?"

@@ -1,9 +1,9 @@
-"""What several engines cost and gain: groups in DuckDB, nearest vectors in LanceDB, and writing to both.
+"""What several engines cost and gain: groups in DuckDB, and writing to three of them.
 
 The other side is the engine's own library, on the same rows in a file or folder of its own; where it says so, the
 same question to the same rows in SQLite.
 
-Not here: one engine beside `sqlite3` (`figures`, `finding`).
+Not here: nearest vectors (`nearest`), one engine beside `sqlite3` (`figures`, `finding`).
 """
 
 from __future__ import annotations
@@ -14,18 +14,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import heavenbase as hb
+from tests.benchmarks import nearest
 from tests.benchmarks.figures import Action, Bench
 from tests.benchmarks.measure import Figure, Pairs, compare
 
-DIM = 128
+DIM = nearest.DIM
 GROUP_HAND, GROUP_SQLITE = 1.3, 0.05
-NEAR_FLAT = 0.3
 MOST_VECTORS = 100_000
-IN_SQLITE, BY_MATRIX = "the same, to the same rows in SQLite", "near, best 10 by cosine, to LanceDB's search"
-LARGE = {IN_SQLITE: 1_000_000, BY_MATRIX: 100_000}
+IN_SQLITE = "the same, to the same rows in SQLite"
+LARGE = {IN_SQLITE: 1_000_000}
 """Targets that are set for so many rows."""
 
 _numbers = itertools.count()
@@ -50,22 +48,15 @@ class PlainFact(hb.Entity):
     pieces = hb.field(hb.Integer)
 
 
-class Spot(hb.Entity):
-    """A vector in LanceDB, and a number to filter by in the primary."""
-
-    identifier = "spot"
-    n = hb.field(hb.Integer).index()
-    place = hb.field(hb.Vector[DIM])
-
-
 def engines(bench: Bench, count: int) -> Iterator[Figure]:
     """All figures about several engines."""
-    for actions in (groups, vectors):
-        for action, ours, theirs, target, headline in actions(bench, count):
-            pairs, repeat = compare(ours, theirs, pairs=2 * bench.pairs, seconds=bench.seconds)
-            aimed = target if count >= LARGE.get(action, 0) else None
-            yield pairs.figure("engines", action, count, per=repeat, target=aimed, headline=headline)
-    yield from inserts(bench, count)
+    for action, ours, theirs, target, headline in groups(bench, count):
+        pairs, repeat = compare(ours, theirs, pairs=2 * bench.pairs, seconds=bench.seconds)
+        aimed = target if count >= LARGE.get(action, 0) else None
+        yield pairs.figure("engines", action, count, per=repeat, target=aimed, headline=headline)
+    if count <= MOST_VECTORS:
+        yield from nearest.figures(bench, _folder(bench), count)
+        yield from inserts(bench, count)
 
 
 def _folder(bench: Bench) -> Path:
@@ -127,51 +118,6 @@ def _fill_by_hand(connection: Any, rows: list[dict[str, Any]]) -> None:
     connection.unregister("given")
 
 
-# -- vectors -------------------------------------------------------------------------------------------------------
-
-
-def _spots(count: int) -> tuple[list[dict[str, Any]], Any]:
-    made = np.random.default_rng(7).normal(size=(count, DIM)).astype(np.float32)
-    return [{"n": one % 100, "place": vector} for one, vector in enumerate(made.tolist())], made
-
-
-def vectors(bench: Bench, count: int) -> Iterator[Action]:
-    """The nearest by the matrix in memory, beside LanceDB's own search of all vectors."""
-    if count > MOST_VECTORS:
-        return
-    lancedb: Any = import_module("lancedb")
-    folder, (rows, made) = _folder(bench), _spots(count)
-    with _opened(folder) as ws:
-        ws.register(Spot)
-        ids = ws.upsert_many(Spot, rows)
-        table = _table_by_hand(lancedb.connect(folder / "hand"), ids, rows)
-        query = made[0].tolist()
-
-        def ours() -> Any:
-            return ws.query(Spot).near("place", query, 10).select("n").execute()
-
-        def some() -> Any:
-            return ws.query(Spot).near("place", query, 10).where(Spot.n == 7).select("n").execute()
-
-        def hand() -> Any:
-            return table.search(query).distance_type("cosine").select(["id", "n", "_distance"]).limit(10).to_arrow()
-
-        def hand_some() -> Any:
-            search = table.search(query).distance_type("cosine").where("n = 7", prefilter=True)
-            return search.select(["id", "n", "_distance"]).limit(10).to_arrow()
-
-        yield BY_MATRIX, ours, hand, NEAR_FLAT, True
-        yield "near, best 10 of 1 % by a condition in SQLite, to LanceDB's filter", some, hand_some, None, True
-
-
-def _table_by_hand(database: Any, ids: list[str], rows: list[dict[str, Any]]) -> Any:
-    pa: Any = import_module("pyarrow")
-    schema = pa.schema([("id", pa.string()), ("n", pa.int64()), ("place", pa.list_(pa.float32(), DIM))])
-    columns = [ids, [row["n"] for row in rows], [row["place"] for row in rows]]
-    arrays = [pa.array(column, type=field.type) for column, field in zip(columns, schema, strict=True)]
-    return database.create_table("spot", pa.table(arrays, schema=schema))
-
-
 # -- writes --------------------------------------------------------------------------------------------------------
 
 
@@ -186,9 +132,8 @@ class Wide(hb.Entity):
 
 def inserts(bench: Bench, count: int) -> Iterator[Figure]:
     """New rows over three engines, beside the same rows written to each by hand, one after the other, unsafely."""
-    if count > MOST_VECTORS:
-        return
-    rows = [{"name": f"w{one}", "amount": one / 3, "place": row["place"]} for one, row in enumerate(_spots(count)[0])]
+    places = enumerate(row["place"] for row in nearest.spots(count)[0])
+    rows = [{"name": f"w{one}", "amount": one / 3, "place": place} for one, place in places]
     pairs = Pairs()
     for _ in range(3):
         folder = _folder(bench)
@@ -217,7 +162,7 @@ class _Hand:
         self._lance = lancedb.connect(folder / "hand.lance").create_table("wide", schema=self._schema)
 
     def insert(self, rows: list[dict[str, Any]]) -> None:
-        ids = hb_ids(len(rows))
+        ids = nearest.hb_ids(len(rows))
         with self._sqlite:
             values = ((one, row["name"]) for one, row in zip(ids, rows, strict=True))
             self._sqlite.executemany("insert into wide values (?, ?)", values)
@@ -232,10 +177,3 @@ class _Hand:
     def close(self) -> None:
         self._sqlite.close()
         self._duckdb.close()
-
-
-def hb_ids(count: int) -> list[str]:
-    """Ids as HeavenBase makes them."""
-    from heaven_core.identity import identify
-
-    return list(identify("wide", [None] * count, [None] * count)[0])

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description="Measure HeavenBase.")
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000], help="sizes of the tables")
     parser.add_argument("--only", nargs="+", choices=GROUPS, help="some groups instead of all")
-    parser.add_argument("--peers", action="store_true", help="also sqlite-utils and SQLAlchemy's ORM")
+    parser.add_argument("--peers", action="store_true", help="also sqlite-utils, SQLAlchemy's ORM and Chroma")
     parser.add_argument("--namesake", metavar="PYTHON", help="also PyPI's heavenbase, by an interpreter that has it")
     parser.add_argument("--pairs", type=int, default=15, help="pairs of runs behind each figure")
     parser.add_argument("--json", metavar="FILE", help="write everything that was measured")
@@ -95,7 +95,7 @@ def _child(asked: argparse.Namespace) -> int:
 def _figures(asked: argparse.Namespace) -> Iterator[Record]:
     from tests.benchmarks import figures
 
-    print(f"\n{'':58}{'rows':>8}{'CPU':>8}{'quartiles':>14}{'wall':>8}{'target':>8}")
+    print(f"\n{'':66}{'rows':>8}{'CPU':>8}{'quartiles':>14}{'wall':>8}{'target':>8}")
     with figures.Bench.opened(pairs=asked.pairs) as bench:
         for figure in _measured(asked, bench):
             print(_line(figure.to_dict()))
@@ -137,10 +137,11 @@ def _group(name: str, bench: Any, count: int) -> Iterator[Any]:
 
         yield from server.figures(bench, count)
     else:
-        from tests.benchmarks import peers
+        from tests.benchmarks import peers, vector_peers
 
         yield from peers.inserts(bench, count)
         yield from peers.reads(bench, count)
+        yield from vector_peers.figures(bench, count)
 
 
 def _line(one: Record) -> str:
@@ -149,7 +150,7 @@ def _line(one: Record) -> str:
     target = "" if one["target"] is None else f"{one['target']:.2f}"
     missed = "  missed" if one["met"] is False else ""
     return (
-        f"{action:<58}{one['rows']:>8}{one['ratio']:>8.2f}{f'{low:.2f}-{high:.2f}':>14}{one['wall']:>8.2f}"
+        f"{action:<66}{one['rows']:>8}{one['ratio']:>8.2f}{f'{low:.2f}-{high:.2f}':>14}{one['wall']:>8.2f}"
         f"{target:>8}{missed}"
     )
 

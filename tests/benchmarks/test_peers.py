@@ -67,3 +67,18 @@ def test_a_peer_finds_the_same_rows(bench: Bench, name: str) -> None:
 
 def _id(row: Any) -> str:
     return row["object_id"] if isinstance(row, dict) else row.object_id
+
+
+def test_chroma_finds_the_same_rows_as_lancedb_alone(bench: Bench) -> None:
+    pytest.importorskip("chromadb")
+    from tests.benchmarks import nearest, vector_peers
+
+    rows, vectors = nearest.spots(COUNT)
+    theirs = vector_peers.Chroma(bench.folder / "chroma")
+    hand = nearest.Hand(bench.folder, theirs.insert(rows), rows, vectors)
+
+    for below in (COUNT, COUNT // 2):
+        found = hand.nearest_below(vectors[3], below)
+        expected = list(zip(found.column("id").to_pylist(), found.column("n").to_pylist(), strict=True))
+        assert [one[:2] for one in theirs.nearest(vectors[3].tolist(), below)] == expected
+    hand.close()

@@ -87,6 +87,80 @@ def test_a_choice_between_engines_is_a_union_and_a_complement_an_anti_join(ws: h
     assert (either.count(), neither.count()) == (22, 178)
 
 
+def near_notes(query: Any) -> str:
+    plan = query.explain(analyze=True)
+    assert plan.native
+    return plan.steps[-1]["notes"]
+
+
+def test_few_rows_of_a_condition_elsewhere_are_ranked_by_themselves(ws: hb.HeavenBase) -> None:
+    query = ws.query(Doc).near("at", [0.0, 1.0], 3, "l2").where((Doc.n >= 100) & (Doc.n < 105)).select("title")
+
+    assert near_notes(query).endswith("condition first")
+    assert steps(query) == [("ids", "one"), ("near", "two")]
+    assert query.execute().column("title") == ["t100", "t101", "t102"]
+
+
+def test_a_condition_elsewhere_that_many_rows_satisfy_is_asked_of_the_nearest(
+    ws: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heaven_core.spread_plan.SHARE", 0.01)
+    query = ws.query(Doc).near("at", [0.0, 1.0], 3, "l2").where(Doc.even == False).select("title")  # noqa: E712
+
+    plan = query.explain(analyze=True)
+
+    assert "the condition elsewhere asked of the 19 nearest" in plan.steps[-1]["notes"]
+    assert "within 19" in plan.steps[-2]["notes"]
+    assert query.execute().column("title") == ["t001", "t003", "t005"]
+    assert query.order_by("-title").limit(2).execute().column("title") == ["t005", "t003"]
+    assert query.offset(2).execute().column("title") == ["t005"]
+
+
+def test_more_of_the_nearest_are_looked_at_until_enough_satisfy_the_condition(
+    ws: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heaven_core.spread_plan.SHARE", 0.0)
+    far = ws.query(Doc).near("at", [0.0, 1.0], 2, "l2").where(Doc.n >= 150)
+    assert "asked of the 352 nearest" in near_notes(far)
+    assert far.execute().column("n") == [150, 151]
+
+    monkeypatch.setattr("heaven_core.spread_plan.FEW", 50)
+    ids_first = ws.query(Doc).near("at", [0.0, 1.0], 2, "l2").where(Doc.n >= 150)
+    assert "elsewhere" not in near_notes(ids_first)
+    assert steps(ids_first) == [("ids", "one"), ("near", "two")]
+    assert ids_first.execute().column("n") == [150, 151]
+
+
+def test_conditions_of_every_kind_are_asked_of_the_nearest(ws: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heaven_core.spread_plan.SHARE", 0.0)
+    near = ws.query(Doc).near("at", [0.0, 1.0], 4, "l2")
+    kind = Doc.kind == "k3"
+
+    for condition, found in (
+        ((Doc.even == False) & (Doc.title > "t010"), [11, 13, 15, 17]),  # noqa: E712
+        ((Doc.n > 4) | kind, [3, 5, 6, 7]),
+        (~((Doc.n < 8) | kind), [8, 9, 10, 11]),
+        (kind & (Doc.n > 4) & (Doc.title != "t013"), [23, 33, 43, 53]),
+        (Doc.body.match("wind") & (Doc.n >= 0), [1, 2, 4, 5]),
+        (Doc.title.regex("9$") & (Doc.n >= 0), [9, 19, 29, 39]),
+        (Doc.n > 1000, []),
+    ):
+        assert near.where(condition).execute().column("n") == found
+
+
+def test_a_plan_without_an_answer_says_which_way_would_be_taken(
+    ws: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heaven_core.spread_plan.SHARE", 0.01)
+    near = ws.query(Doc).near("at", [0.0, 1.0], 3)
+
+    few, many = near.where(Doc.n == 3).explain(), near.where(Doc.n > 3).explain()
+
+    assert "answered there" in few.steps[-2]["notes"]
+    assert "notes" not in few.steps[-1]
+    assert "the condition elsewhere asked of the 14 nearest" in many.steps[-1]["notes"]
+
+
 def test_an_order_over_several_engines_is_made_in_python(ws: hb.HeavenBase) -> None:
     query = ws.query(Doc).order_by("kind", "-n").limit(3).select("kind", "n")
 

@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import note as hypothesis_note
 
 import heavenbase as hb
+from heaven_core import config
 from heaven_core.identity import named_id
 from heaven_core.types import from_spec
 from tests.semantics import reference, worlds
@@ -344,6 +345,59 @@ def test_a_question_over_several_engines_has_the_same_answer(pairs: Pairs, dice:
 @given(dice=worlds.dices)
 def test_a_question_over_several_engines_has_the_same_answer_for_long(pairs: Pairs, dice: Dice) -> None:
     _ask(pairs, dice)
+
+
+# -- nearest -------------------------------------------------------------------------------------------------------
+
+WAYS: dict[str, dict[str, float]] = {
+    "ids first": {"spread_plan.FEW": 1_000_000, "spread_plan.SHARE": 1.0},
+    "ids first, several at a time": {"spread_plan.FEW": 1_000_000, "reading.FEW": 2, "reading.SHARE": 1.0},
+    "ids first, picked from all rows": {"spread_plan.FEW": 1_000_000, "reading.FEW": 1, "reading.SHARE": 0.0},
+    "the nearest first": {"spread_plan.FEW": 100, "spread_plan.SHARE": 0.0, "spread_plan.FIRST": 1},
+    "the nearest first, until they are too many": {"spread_plan.FEW": -1, "spread_plan.FIRST": 2},
+}
+"""How a condition and the nearest of other engines may be brought together: bounds that otherwise decide it."""
+
+NEAREST = 12
+
+
+@pytest.fixture(scope="module", params=[1 << 20, 1], ids=["within the budget", "beyond the budget"])
+def near_pairs(request: pytest.FixtureRequest, open_engine: OpenEngine) -> Iterator[Pairs]:
+    """Vectors in LanceDB, which a budget of one byte makes read them from the table."""
+    with config.override(vector__memory_budget=request.param):
+        made = Pairs(open_engine, "sqlite+lancedb+sqlite")
+        yield made
+        made.close()
+
+
+@pytest.fixture(params=WAYS.values(), ids=list(WAYS))
+def way(request: pytest.FixtureRequest) -> Iterator[None]:
+    from heaven_core import spread_plan
+    from heaven_lancedb import reading
+
+    modules = {"spread_plan": spread_plan, "reading": reading}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in request.param.items():
+            module, _, constant = name.partition(".")
+            patch.setattr(modules[module], constant, value)
+        yield
+
+
+@pytest.mark.engines("sqlite", "lancedb")
+@pytest.mark.usefixtures("way")
+@settings(usual, max_examples=NEAREST)
+@given(dice=worlds.dices)
+def test_the_nearest_are_the_same_whichever_way_they_are_found(near_pairs: Pairs, dice: Dice) -> None:
+    asked = Asked(near_pairs, worlds.world(dice))
+    if not any(dtype.kind == "vector" for dtype in asked.types.values()):
+        return
+    for _ in range(4):
+        question = Question("near", worlds.near(dice, asked.types, asked.known))
+        if "filter" not in question.spec:
+            question.spec["filter"] = worlds.condition(dice, asked.types, asked.known)
+        note(asked.world)
+        note(question)
+        asked.check(question)
 
 
 # -- writes --------------------------------------------------------------------------------------------------------
