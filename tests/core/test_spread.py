@@ -197,10 +197,13 @@ def test_writers_and_readers_of_many_threads_see_whole_rows(ws: hb.HeavenBase) -
     over = threading.Event()
 
     def read() -> None:
-        while not over.is_set():
-            row = ws.get(one, Doc)
-            found = ws.query(Doc).where({"object_id": one}).execute().rows()[0]
-            torn.extend(each for each in (row, found) if each is None or each["at"] != [float(each["n"]), 1.0])
+        try:
+            while not over.is_set():
+                row = ws.get(one, Doc)
+                found = ws.query(Doc).where({"object_id": one}).execute().rows()[0]
+                torn.extend(each for each in (row, found) if each is None or each["at"] != [float(each["n"]), 1.0])
+        except Exception as error:
+            torn.append((error, error.__cause__))
 
     readers = [threading.Thread(target=read) for _ in range(3)]
     for reader in readers:
