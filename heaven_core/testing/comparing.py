@@ -46,8 +46,8 @@ usual = settings(
 NOTE_CHARS = 3000
 """Some questions are long on purpose."""
 
-OpenEngine = Callable[[str], HeavenBase]
-"""Opens a new, empty workspace on an engine, or on several joined by "+", the primary first."""
+Open = Callable[[], HeavenBase]
+"""Opens an empty workspace."""
 
 Spec = dict[str, Any]
 
@@ -88,10 +88,13 @@ class Table:
 
 
 class Pairs:
-    """Workspaces of the oracle and of another engine, renewed from time to time so that they stay small."""
+    """Workspaces of the oracle and of another engine, renewed from time to time so that they stay small.
 
-    def __init__(self, open_engine: OpenEngine, engine: str) -> None:
-        self._open, self._engine = open_engine, engine
+    `engine` is the type of the other, or the types of several joined by "+", the primary first.
+    """
+
+    def __init__(self, open_oracle: Open, open_other: Open, engine: str) -> None:
+        self._open_oracle, self._open_other, self._engine = open_oracle, open_other, engine
         self._numbers = itertools.count()
         self._pair: list[HeavenBase] = []
 
@@ -99,7 +102,7 @@ class Pairs:
         number = next(self._numbers)
         if not self._pair or number % 100 == 0:
             self.close()
-            self._pair = [self._open(ORACLE), self._open(self._engine)]
+            self._pair = [self._open_oracle(), self._open_other()]
         oracle, other = self._pair
         return Table(oracle, ORACLE, f"e{number}", world), Table(other, self._engine, f"e{number}", world)
 

@@ -9,14 +9,15 @@ Not here: what each operation means (`test_cases.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 
+import heavenbase as hb
 from heaven_core.testing import worlds
-from heaven_core.testing.comparing import OpenEngine, Pairs, ask, usual, write
+from heaven_core.testing.comparing import ORACLE, Pairs, ask, usual, write
 from heaven_core.testing.worlds import Dice, Fieldset, World
 from heaven_core.types import from_spec
 
@@ -41,8 +42,8 @@ MIXED, MIXED_SOAK = 30, 2_000
 
 
 @pytest.fixture(scope="module")
-def pairs(request: pytest.FixtureRequest, open_engine: OpenEngine) -> Iterator[Pairs]:
-    made = Pairs(open_engine, request.param)
+def pairs(request: pytest.FixtureRequest, open_engine: Callable[[str], hb.HeavenBase]) -> Iterator[Pairs]:
+    made = Pairs(lambda: open_engine(ORACLE), lambda: open_engine(request.param), request.param)
     yield made
     made.close()
 
