@@ -35,6 +35,10 @@ EXAMPLES, WRITTEN = 30, 6
 ARGUMENTS = 3
 """Arguments of an operation, beside null."""
 
+PARTS = ("contains", "starts_with", "ends_with")
+SYNTAX = ["", "%", "_", "\\", "*", "[", "'", '"', "É"]
+"""Parts of texts that are syntax somewhere."""
+
 SOON_S = 0.5
 """Within which a query ends that has passed its deadline."""
 
@@ -62,6 +66,7 @@ def filters(types: dict[str, LogicalType[Any]], known: dict[str, list[Any]]) -> 
         for op in worlds.SERVED[type(dtype)]:
             arguments = [worlds.argument(dice, op, dtype, known[name]) for _ in range(ARGUMENTS)]
             arguments += [None] if op in {"eq", "ne"} else []
+            arguments += SYNTAX if op in PARTS and "text" in dtype.traits else []
             yield from ({name: {f"${op}": one}} for one in arguments)
             yield {"$not": {name: {f"${op}": arguments[0]}}}
 
