@@ -25,7 +25,7 @@ EVERY: dict[str, frozenset[str]] = {}
 """The name of each test class, and the checks that must fail in it."""
 
 CHOSEN = "TWIN"
-"""The variable that names the one that is to be tested."""
+"""The variable that names those that are to be tested."""
 
 
 class Memory(MemoryBackend):
@@ -47,7 +47,7 @@ def twin(*breaks: str) -> Callable[[type[Any]], type[Any]]:
     def registered(cls: type[Any]) -> type[Any]:
         name = cls.__name__.lower()
         EVERY[f"Test{cls.__name__}"] = frozenset(breaks)
-        if os.environ.get(CHOSEN) != f"Test{cls.__name__}":
+        if f"Test{cls.__name__}" not in os.environ.get(CHOSEN, "").split():
             return cls  # to register a thousand handlers takes time
         served = [one._replace(key=one.key._replace(backend=name)) for one in getattr(cls, "served", list)()]
         cls.type = name
@@ -441,7 +441,7 @@ class CannotBeCancelled(Memory):
 # -- what only random worlds find ----------------------------------------------------------------------------------
 
 
-@twin("test_random_questions_have_the_same_answer_as_in_memory", "test_random_writes_leave_the_same_rows_as_in_memory")
+@twin("test_random_questions_have_the_same_answer_as_in_memory")
 class ForgetsAThirdCondition(Memory):
     def run(self, request: Any, tx: Any = None) -> Rows:
         if plain(request) and isinstance(request.where, AllOf) and len(request.where.parts) > 2:
