@@ -11,7 +11,7 @@ import heavenbase as hb
 from heaven_core.testing import StorageConformance
 
 
-class TestParquetFile(StorageConformance):
+class TestParquetfile(StorageConformance):
     """The conformance kit of HeavenBase."""
 
     backend = "parquetfile"

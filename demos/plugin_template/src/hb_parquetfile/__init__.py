@@ -4,7 +4,7 @@ from heaven_core.plugin import StoragePlugin
 
 PLUGIN = StoragePlugin(
     "parquetfile",
-    backend="hb_parquetfile.engine:ParquetFile",
+    backend="hb_parquetfile.engine:ParquetfileBackend",
     handlers="hb_parquetfile.handlers:handlers",
     requires=("pyarrow",),
     api=1,

@@ -67,7 +67,7 @@ ARROW = {
 """How each kind of value lies in a file; `heaven_core.codecs` brings it into that form."""
 
 
-class ParquetFile:
+class ParquetfileBackend:
     """A folder of Parquet files. Option: `database` (or `path`); without it a folder in the workspace's own."""
 
     type = "parquetfile"
