@@ -53,7 +53,7 @@ def _show_what_differs() -> None:
 
     import pytest
 
-    modules = [f"{__name__}.{part}" for part in ("answers", "comparing", "decides", "declares", "stores")]
+    modules = [f"{__name__}.{part}" for part in ("answers", "comparing", "decides", "declares", "stores", "survives")]
     pytest.register_assert_rewrite(*(one for one in modules if one not in sys.modules))
 
 

@@ -34,6 +34,8 @@ class Bench:
     def __init__(self, plugin: StoragePlugin, options: Mapping[str, Any], folder: Path) -> None:
         self.plugin = plugin
         self.name = PRIMARY if plugin.primary else "other"
+        self.place = options, folder
+        """What it was opened with."""
         self._config = BackendConfig(self.name, plugin.name, options, folder if plugin.persistent else None, "kit")
         self.opened: Any = None
         """The engine itself."""

@@ -1,7 +1,8 @@
 """The conformance kit for storage plugins: what a plugin declares is what it is held to.
 
 The parts, one module each: what a plugin says of itself (`declares`), what every engine does with rows (`stores`),
-what a primary decides besides (`decides`), what a workspace with the engine answers (`answers`).
+what is left when the process is killed (`survives`), what a primary decides besides (`decides`), what a workspace
+with the engine answers (`answers`).
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from heaven_core.testing.answers import Answers
 from heaven_core.testing.decides import Decides
 from heaven_core.testing.declares import Declares
 from heaven_core.testing.stores import Stores
+from heaven_core.testing.survives import Survives
 
 
-class StorageConformance(Declares, Stores, Decides, Answers):
+class StorageConformance(Declares, Stores, Survives, Decides, Answers):
     """The tests that a storage plugin has to pass; inherit them in a test file of your own.
 
         from heaven_core.testing import StorageConformance

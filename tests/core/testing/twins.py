@@ -79,11 +79,6 @@ class Sound(Memory):
     """Breaks nothing."""
 
 
-@twin()
-class SoundFile(JsonFile):
-    """Breaks nothing, and keeps what it has."""
-
-
 # -- what it says of itself ----------------------------------------------------------------------------------------
 
 
@@ -155,6 +150,19 @@ class LosesARowWhenItIsOpened(JsonFile):
         for rows in self.saved["tables"].values():
             if len(rows) > 2:
                 del rows[min(rows)]
+
+
+@twin("test_what_was_acknowledged_survives_a_killed_process")
+class SavesWhenItIsClosed(JsonFile):
+    capabilities = frozenset({"primary", "durable"})
+
+    def save(self, state: Any) -> None:
+        self.saved = state
+
+    def close(self) -> None:
+        if not self.closed:
+            super().save(self.saved)
+        super().close()
 
 
 @twin("test_rows_are_ordered_with_nulls_last_and_ties_by_id", "test_pages_have_the_rows_that_they_should")
