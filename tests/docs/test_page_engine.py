@@ -1,4 +1,7 @@
-"""The engine that `docs/writing-a-plugin.md` builds passes the conformance kit, as the page says."""
+"""The engine that `docs/writing-a-plugin.md` builds passes the conformance kit, as the page says.
+
+Everyday runs take a part of the kit: `tests/core/testing/twins.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from heaven_core import ext
 from heaven_core.testing import StorageConformance
 from tests.docs.engine import json_file
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.soak]
 
 Base: Any = json_file()
 
