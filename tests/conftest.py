@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+pytest.register_assert_rewrite("heaven_core.testing")  # its asserts are tests too
+
 ENGINE_LIBRARIES = {
     "inmem": "heaven_inmem",
     "sqlite": "sqlite3",

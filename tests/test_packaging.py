@@ -25,6 +25,8 @@ pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[1]
 GROUPS = {"plugins": "heavenbase.storage", "extensions": "heavenbase.extension"}
 OUTER = ("heaven_core", "heavenbase")
+# What `hb plugin new` copies: packages of their own, with tests.
+TEMPLATE = "heavenbase/cli/template/"
 # Libraries whose import name differs from the name they are installed by.
 IMPORT_NAMES = {"attrs": {"attr", "attrs"}, "google-re2": {"re2"}, "pyyaml": {"yaml"}}
 # Standard from a later Python on, where code may ask for it.
@@ -99,12 +101,26 @@ def test_the_wheel_holds_the_import_packages_and_nothing_else(wheel: Path) -> No
 
 
 def test_the_wheel_holds_every_module_of_the_checkout_and_no_test(wheel: Path) -> None:
-    shipped = {name for name in _names(wheel) if name.endswith((".py", "py.typed"))}
+    own = (name for name in _names(wheel) if not name.startswith(TEMPLATE))
+    shipped = {name for name in own if name.endswith((".py", "py.typed"))}
 
     sources = set(_sources())
 
     assert shipped == sources
     assert not [name for name in shipped if re.search(r"(^|/)(tests?/|test_|conftest)", name)]
+
+
+def test_the_wheel_holds_the_template_of_plugins(wheel: Path) -> None:
+    source = ROOT / "demos" / "plugin_template"
+    listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "."]
+    known = subprocess.run(listed, cwd=source, capture_output=True, text=True, check=False)
+    if known.returncode:
+        pytest.skip("no checkout of git, so it isn't known which files are the template's")
+
+    shipped = {name.removeprefix(TEMPLATE) for name in _names(wheel) if name.startswith(TEMPLATE)}
+
+    assert shipped == set(known.stdout.splitlines())
+    assert "pyproject.toml" in shipped
 
 
 def test_the_wheel_names_the_command_and_the_licence(wheel: Path) -> None:
@@ -116,12 +132,12 @@ def test_the_wheel_names_the_command_and_the_licence(wheel: Path) -> None:
     assert "Apache License" in texts["LICENSE"]
 
 
-def test_all_names_every_other_extra_but_test(project: dict[str, Any]) -> None:
+def test_all_names_every_other_extra_but_those_for_tests(project: dict[str, Any]) -> None:
     extras = project["project"]["optional-dependencies"]
 
     named = re.findall(r"[a-z]+", extras["all"][0].partition("[")[2])
 
-    assert sorted(named) == sorted(extras.keys() - {"all", "test"})
+    assert sorted(named) == sorted(extras.keys() - {"all", "test", "testing"})
 
 
 def test_the_import_contracts_cover_every_package(project: dict[str, Any]) -> None:
@@ -190,6 +206,7 @@ def test_the_ci_script_has_no_test_command_of_its_own() -> None:
 
     assert "run_readme 2" in script
     assert "-m pytest" not in script
+    assert re.findall(r"/pytest\b.*", script) == ['/pytest" hb-parquetfile)']  # the template's own tests
 
 
 def test_the_lock_file_names_only_the_public_index() -> None:

@@ -45,6 +45,7 @@ COMMANDS = {
     "doctor": "heavenbase.cli.doctor:doctor",
     "explain": "heavenbase.cli.explain:explain",
     "ls": "heavenbase.cli.ls:ls",
+    "plugin": "heavenbase.cli.plugin:plugin",
     "plugins": "heavenbase.cli.plugins:plugins",
     "query": "heavenbase.cli.query:query",
     "schema": "heavenbase.cli.schema:schema",

@@ -15,23 +15,10 @@ import click
 from heavenbase.cli.output import as_json_option, escaped, note, on_terminal, print_json, print_table, records, write
 from heavenbase.cli.trust import trust, untrust
 from heavenbase.cli.values import shown_path, shown_value, value_text
+from heavenbase.cli.verbs import Verbs
 
 COLUMNS = ("key", "value")
 ORIGIN_COLUMNS = ("key", "value", "origin", "file", "state")
-
-
-class Verbs(click.Group):
-    """A group that suggests the nearest of its commands."""
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands and not args[0].startswith("-"):
-            from heaven_core.errors import did_you_mean, shown
-
-            known = did_you_mean(args[0], self.commands)
-            raise click.UsageError(f"{ctx.command_path} has no command {shown(args[0])}; {known}", ctx)
-        return super().resolve_command(ctx, args)
 
 
 _EXAMPLES = """\b

@@ -163,6 +163,7 @@ class MemoryTransaction:
         return self._backend.epoch + self._bumps
 
     def bump_epoch(self) -> None:
+        _ = self.lsn
         self._bumps += 1
 
     def commit(self) -> None:

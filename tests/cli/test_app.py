@@ -84,7 +84,8 @@ def test_the_help_says_what_path_and_backends_take(name: str, invoke: Callable[.
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["plugin"], "there is no command 'plugin'; did you mean 'plugins'? Try 'hb --help'."),
+        (["plugns"], "there is no command 'plugns'; did you mean 'plugins'? Try 'hb --help'."),
+        (["plugin", "nwe"], "hb plugin has no command 'nwe'; did you mean 'new'? Try 'hb plugin --help'."),
         (["plugins", "--chek"], "did you mean"),
         (["query", "library"], "Missing argument 'ENTITY'. Try 'hb query --help'."),
         (["query", "library", "book", "more"], "unexpected extra argument"),
@@ -128,7 +129,7 @@ def test_an_error_of_ours_that_nobody_foresaw_is_not_hidden() -> None:
 def test_the_group_can_be_called_without_leaving_the_process(capsys: pytest.CaptureFixture[str]) -> None:
     from heavenbase.cli.app import hb as command
 
-    code = command.main(["plugin"], standalone_mode=False)
+    code = command.main(["plugns"], standalone_mode=False)
 
     assert (code, capsys.readouterr().err[:4]) == (2, "hb: ")
 
@@ -139,7 +140,7 @@ def test_a_shell_can_complete_commands_and_options() -> None:
 
     done = subprocess.run(script, capture_output=True, text=True, check=False, env={**os.environ, **asking})
 
-    assert done.stdout == "plain,plugins\n"
+    assert done.stdout == "plain,plugin\nplain,plugins\n"
 
 
 def test_every_command_is_a_command(invoke: Callable[..., Result]) -> None:

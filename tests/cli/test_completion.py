@@ -96,7 +96,7 @@ def test_without_a_shell_the_choice_is_named_on_one_readable_line(invoke: Callab
 
 @needs_bash
 def test_bash_completes_commands_options_and_choices(complete: Callable[..., list[str]]) -> None:
-    assert complete("hb", "pl") == ["plugins"]
+    assert complete("hb", "pl") == ["plugin", "plugins"]
     assert complete("hb", "plugins", "--ch") == ["--check"]
     assert complete("hb", "query", "--format", "js") == ["json", "jsonl"]
     assert complete("hb", "completion", "") == ["bash", "fish", "zsh"]

@@ -1,14 +1,20 @@
-"""Registries that forget: `heaven_core.testing.isolated_registries`."""
+"""Registries that forget: `heaven_core.testing.isolated_registries`; and what the conformance kit needs.
+
+Not here: the kit (`tests/core/testing`).
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import heaven_core.testing
 from heaven_core import ext
 from heaven_core.entity import Entity, field
-from heaven_core.errors import SchemaError
+from heaven_core.errors import EngineNotInstalled, SchemaError
 from heaven_core.registry import KINDS, registries
 from heaven_core.strategies import Strategy
 from heaven_core.testing import isolated_registries
@@ -172,3 +178,32 @@ def test_open_workspaces_see_both_changes() -> None:
         inside = registries().generation
 
     assert len({before, inside, registries().generation}) == 3
+
+
+@pytest.mark.parametrize("library", ["pytest", "hypothesis"])
+def test_the_kit_says_which_library_it_lacks_and_what_installs_it(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+
+    with pytest.raises(EngineNotInstalled) as caught:
+        _ = heaven_core.testing.StorageConformance
+
+    assert str(caught.value) == f"StorageConformance needs {library}; pip install 'heaven-core[testing]'"
+
+
+def test_registries_that_forget_need_no_library_of_tests() -> None:
+    code = (
+        "import sys; from heaven_core.testing import isolated_registries\n"
+        "with isolated_registries(): pass\n"
+        "print([name for name in ('pytest', 'hypothesis', 'numpy') if name in sys.modules])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_another_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'StorageConformity'"):
+        _ = heaven_core.testing.StorageConformity

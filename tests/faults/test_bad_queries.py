@@ -30,7 +30,7 @@ from heaven_core.errors import (
     UnsupportedOp,
 )
 from heaven_core.ops import AGGREGATES, FILTERS
-from tests.semantics import reference
+from heaven_core.testing import reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import heavenbase as hb
-from tests.semantics.worlds import backend_name
+from heaven_core.testing.worlds import backend_name
 
 if TYPE_CHECKING:
     from pathlib import Path

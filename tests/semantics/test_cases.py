@@ -20,10 +20,10 @@ import pytest
 
 import heavenbase as hb
 from heaven_core.ops import AGGREGATES, FILTERS, JSON_OPS
+from heaven_core.testing.reference import exact
 from heaven_core.text import fold, tokens
 from heaven_core.types import BUILTIN, LogicalType
 from tests.semantics.document import Case, Cells, cases, data, lines, type_of
-from tests.semantics.reference import exact
 
 pytestmark = pytest.mark.integration
 

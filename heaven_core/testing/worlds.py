@@ -6,21 +6,23 @@ mostly made from values that rows have, so that conditions hold about as often a
 
 Every choice is read from one string of random bytes (`Dice`). Choices drawn one by one would take ten times as
 long, and five examples in six would be small variations of another.
-Not here: what the answers are (`tests.semantics.reference`).
+Not here: what the answers are (`heaven_core.testing.reference`).
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any, NamedTuple, TypeVar
 from unicodedata import normalize
 
 from hypothesis import strategies as st
 
-import heavenbase as hb
+from heaven_core.capabilities import process_capabilities
+from heaven_core.errors import InvalidType, InvalidValue, UnknownField
+from heaven_core.narrow import is_dict, is_pure_list
 from heaven_core.ops import AGGREGATES, FILTERS, JSON_OPS
 from heaven_core.text import tokens
 from heaven_core.types import INT_MAX, INT_MIN, Array, LogicalType, from_spec
@@ -135,6 +137,7 @@ _POOLS: dict[str, Sequence[Any]] = {
 
 
 def text(dice: Dice, longest: int = 255) -> str:
+    """A text of the theme's pieces, now and then a long one or one of any characters."""
     if dice.once_in(10):
         return "".join(dice.some(0, 6, lambda: _any_char(dice)))
     joined = "".join(dice.some(0, 4, lambda: dice.pick(dice.theme.pieces)))
@@ -179,6 +182,7 @@ MIXED = tuple(map(from_spec, ("short-text", "integer", "float", "boolean", "shor
 
 
 def json_value(dice: Dice, depth: int = 0) -> Any:
+    """A JSON value, often of a shape that others have too."""
     if depth == 0 and not dice.once_in(2):  # alike, so that a path leads somewhere in several rows
         return {key: json_value(dice, 2) for key in dice.pick((("a",), ("a", "b"), ("b", 'q"q')))}
     kind = dice.below(9 if depth < 3 else 6)
@@ -203,6 +207,7 @@ def value(dice: Dice, dtype: LogicalType[Any]) -> Any:
 
 
 def item(dice: Dice, dtype: Array) -> Any:
+    """An item of an array of this type."""
     return scalar(dice, dice.pick(MIXED) if dtype.item is None else dtype.item)
 
 
@@ -287,7 +292,7 @@ class Fieldset(NamedTuple):
         kinds = engines.split("+")
         place = 0 if self.unique else self.place % len(kinds)
         engine = kinds[place]
-        offered = hb.capabilities.strategies(type(self.dtype), backend=engine)
+        offered = process_capabilities().strategies(type(self.dtype), backend=engine)
         stores = [str(one) for one in offered if one.stores]
         indexes = [str(one) for one in offered if not one.stores] if self.searched else []
         chosen = [*([stores[self.storing % len(stores)]] if stores else []), *indexes]
@@ -295,7 +300,8 @@ class Fieldset(NamedTuple):
             chosen = [one for one in chosen if one != "external"]
         body: Spec = {"name": self.name, "type": self.dtype.spec(), "store": [{"strategy": one} for one in chosen]}
         if len(kinds) > 1:
-            body["store"] = [{"to": backend_name(place), **one} for one in body["store"] or [{}]]
+            stored: list[Spec] = body["store"] or [{}]
+            body["store"] = [{"to": backend_name(place), **one} for one in stored]
         body |= {flag: True for flag, on in (("index", self.indexed), ("unique", self.unique)) if on}
         if self.default is not None:
             body["default"] = self.dtype.to_json(self.dtype.check(self.default))
@@ -451,7 +457,7 @@ def condition(dice: Dice, types: Types, known: Known, depth: int = 0) -> Spec:
 
 
 def _deep(dice: Dice, types: Types, known: Known) -> Spec:
-    deep = leaf(dice, types, known)
+    deep: Spec = leaf(dice, types, known)
     for _ in range(dice.below(90)):
         kind = dice.below(4)
         if kind == 0:
@@ -580,7 +586,9 @@ _TEXT_ARGUMENTS: dict[str, Callable[[Dice, str], str]] = {
 
 def _places(whole: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Every place in a JSON value but the whole: its path, and what is there."""
-    inner = whole.items() if isinstance(whole, dict) else enumerate(whole) if isinstance(whole, list) else ()
+    inner: Iterable[tuple[Any, Any]] = (
+        whole.items() if is_dict(whole) else enumerate(whole) if is_pure_list(whole) else ()
+    )
     for step, one in inner:
         yield (*path, step), one
         yield from _places(one, (*path, step))
@@ -772,9 +780,9 @@ def change(dice: Dice, world: World, rows: Sequence[dict[str, Any]]) -> Change:
 
 def _twin(held: Any) -> Any:
     """A value that equals the given one in Python and isn't the same."""
-    if isinstance(held, dict):
+    if is_dict(held):
         return {key: _twin(one) for key, one in held.items()}
-    if isinstance(held, list):
+    if is_pure_list(held):
         return [_twin(one) for one in held]
     if isinstance(held, bool):
         return int(held)
@@ -802,10 +810,10 @@ def _spoilt(
     kind = dice.below(3)
     if kind == 0:
         spoilt["nothing"] = 1
-        return rows, hb.errors.UnknownField
+        return rows, UnknownField
     name = dice.pick(world.fields).name
     if kind == 1:
         spoilt[name] = object()
-        return rows, hb.errors.InvalidType
+        return rows, InvalidType
     spoilt["name"] = "x" * 256
-    return rows, hb.errors.InvalidValue
+    return rows, InvalidValue

@@ -15,6 +15,7 @@ from fractions import Fraction
 from functools import cmp_to_key
 from typing import Any
 
+from heaven_core.narrow import is_dict, is_pure_list
 from heaven_core.ops import FILTERS
 from heaven_core.text import tokens
 from heaven_core.types import INT_MAX, INT_MIN, LogicalType
@@ -31,9 +32,9 @@ class Refused(Exception):
 
 def exact(value: Any) -> Any:
     """What two values share only if they are the same to the last bit and of one type, in whatever order of keys."""
-    if isinstance(value, dict):
+    if is_dict(value):
         return {key: exact(one) for key, one in value.items()}
-    if isinstance(value, list):
+    if is_pure_list(value):
         return [exact(one) for one in value]
     if isinstance(value, float):
         return "float", value.hex()
@@ -63,7 +64,7 @@ def _entry_holds(key: str, value: Any, row: Row, types: Types) -> bool:
         return all(holds(part, row, types) for part in value)
     if key == "$or":
         return any(holds(part, row, types) for part in value)
-    asked = value if isinstance(value, dict) else {"$eq": value}
+    asked: Mapping[str, Any] = value if is_dict(value) else {"$eq": value}
     return all(_op_holds(op[1:], argument, row[key], types[key]) for op, argument in asked.items())
 
 
