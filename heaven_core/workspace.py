@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -178,6 +178,10 @@ class HeavenBase(Access):
             if exclusive:
                 core.catch_up(writer.tx)
             yield Transaction(self, writer)
+            if writer.torn:
+                raise TransactionError(
+                    "a stream of rows was not written to its end in this transaction; nothing of it is committed"
+                )
             lsn = writer.tx.lsn if writer.tx.locked else 0
             writer.tx.commit()
         except BaseException:
@@ -286,8 +290,14 @@ class Transaction(Access):
         self.core()
         yield self._writer
 
-    def _together(self) -> AbstractContextManager[Transaction]:
-        return nullcontext(self)
+    @contextmanager
+    def _together(self) -> Generator[Transaction]:
+        before = self._writer.writes
+        try:
+            yield self
+        except BaseException:
+            self._writer.torn = self._writer.torn or self._writer.writes > before
+            raise
 
     def __repr__(self) -> str:
         return f"<transaction, {'ended' if self._writer.ended else 'open'}>"
