@@ -42,23 +42,32 @@ class Placed(NamedTuple):
 Placement = Mapping[str, Placed]
 
 
-def place(schema: EntitySchema, backends: Mapping[str, str], registries: Registries) -> dict[str, Placed]:
-    """Where each field goes; `backends` maps names to types.
+def place(
+    schema: EntitySchema, backends: Mapping[str, str], registries: Registries, spare: Mapping[str, str] | None = None
+) -> dict[str, Placed]:
+    """Where each field goes; `backends` maps names to types, `spare` those that only hold what names them.
 
     Raises:
         PlacementError: a field asks for what no configured backend can do.
     """
-    return {field.name: _placed(schema, field, backends, registries) for field in schema.fields}
+    return {field.name: _placed(schema, field, backends, registries, spare or {}) for field in schema.fields}
 
 
-def _placed(schema: EntitySchema, field: FieldSchema, backends: Mapping[str, str], registries: Registries) -> Placed:
+def _placed(
+    schema: EntitySchema,
+    field: FieldSchema,
+    configured: Mapping[str, str],
+    registries: Registries,
+    spare: Mapping[str, str],
+) -> Placed:
+    backends = {**spare, **configured}
     choices = field.stores
     if not choices and not schema.derived and field.name != "object_id":
-        choices = _profiled(field, backends, registries)
+        choices = _profiled(field, configured, registries, spare)
     names = {choice.to for choice in choices if choice.to is not None}
     if len(names) > 1:
         raise PlacementError(f"{_where(field)}: one backend holds a field, not {' and '.join(sorted(names))}")
-    backend = names.pop() if names else _usual_backend(field, backends, registries)
+    backend = names.pop() if names else _usual_backend(field, configured, registries)
     if backend not in backends:
         raise PlacementError(f"{_where(field)}: there is no backend {backend!r}; {did_you_mean(backend, backends)}")
     if backend != PRIMARY:
@@ -114,9 +123,18 @@ def default_strategy(field: FieldSchema) -> str:
     return "json" if field.dtype.kind in {"array", "json"} else "inline"
 
 
-def _profiled(field: FieldSchema, backends: Mapping[str, str], registries: Registries) -> Sequence[StoreChoice]:
-    """What the registered profiles say of a field that says nothing itself; the last registered answers first."""
-    for name, profile in reversed(list(registries.all("profile").items())):
+def _profiled(
+    field: FieldSchema, backends: Mapping[str, str], registries: Registries, spare: Mapping[str, str]
+) -> Sequence[StoreChoice]:
+    """What the registered profiles say of a field that says nothing itself; the last registered answers first.
+
+    Of the spare backends they are told those whose library is there.
+    """
+    profiles = registries.all("profile")
+    if profiles:
+        ready = {name: kind for name, kind in spare.items() if registries.backend(kind).available()}
+        backends = {**ready, **backends}
+    for name, profile in reversed(list(profiles.items())):
         try:
             choice = profile(field, dict(backends))
         except Exception as error:  # foreign code may raise anything
