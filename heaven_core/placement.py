@@ -33,10 +33,21 @@ class Placed(NamedTuple):
     backend: str
     strategy: str
     indexes: tuple[str, ...] = ()
+    mirror: bool = False
+    """Whether a copy, without indexes of its own, lies in the primary."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        return {"backend": self.backend, "strategy": self.strategy, "indexes": list(self.indexes)}
+        body = {"backend": self.backend, "strategy": self.strategy, "indexes": list(self.indexes)}
+        return {**body, "mirror": True} if self.mirror else body
+
+    def lies_in(self, backend: str) -> bool:
+        """Whether the backend has the field's values."""
+        return backend == self.backend or (self.mirror and backend == PRIMARY)
+
+    def seen_in(self, backend: str, field: FieldSchema) -> Placed:
+        """How the field lies in a backend that has its values: its own, or one that has a copy."""
+        return self if backend == self.backend else Placed(backend, default_strategy(field))
 
 
 Placement = Mapping[str, Placed]
@@ -72,7 +83,8 @@ def _placed(
         raise PlacementError(f"{_where(field)}: there is no backend {backend!r}; {did_you_mean(backend, backends)}")
     if backend != PRIMARY:
         _check_beside(field, backend, backends, registries)
-    if any(choice.mirror for choice in choices):
+    mirror = any(choice.mirror for choice in choices)
+    if mirror and backend == PRIMARY:
         raise PlacementError(f"{_where(field)}: a mirror is a copy in the primary, where the field lies already")
     asked = [registries.strategy(choice.strategy) for choice in choices if choice.strategy is not None]
     storing = list(dict.fromkeys(one.identifier for one in asked if one.stores))
@@ -84,7 +96,7 @@ def _placed(
         raise PlacementError(f"{_where(field)}: files lie beside the primary, {PRIMARY!r}; place the field there")
     for one in (*storing, *indexes):
         _check_offered(field, backend, backends[backend], one, registries)
-    return Placed(backend, strategy, indexes)
+    return Placed(backend, strategy, indexes, mirror)
 
 
 def _usual_backend(field: FieldSchema, backends: Mapping[str, str], registries: Registries) -> str:
@@ -203,14 +215,18 @@ def _layout_of(
     schema: EntitySchema, placement: Placement, backend: str, backend_type: str, others: Sequence[str]
 ) -> Layout:
     """What one backend stores of the entity: of a field that lies in files, the hash."""
+    seen = [
+        (field, placement[field.name].seen_in(backend, field))
+        for field in schema.fields
+        if placement[field.name].lies_in(backend) or field.name == "object_id"
+    ]
     columns = [
         Column(
-            attrs.evolve(field, dtype=_HASH) if placement[field.name].strategy == "external" else field,
-            placement[field.name].strategy,
-            placement[field.name].indexes,
+            attrs.evolve(field, dtype=_HASH) if placed.strategy == "external" else field,
+            placed.strategy,
+            placed.indexes,
         )
-        for field in schema.fields
-        if placement[field.name].backend == backend or field.name == "object_id"
+        for field, placed in seen
     ]
     hidden = [lsn_column(one) for one in others] if backend == PRIMARY else [LSN]
     columns += [Column(FieldSchema(schema.id, name, _LSN), "inline") for name in hidden]
@@ -224,4 +240,7 @@ def placement_to_dict(placement: Placement) -> dict[str, Any]:
 
 def placement_from_dict(body: Mapping[str, Any]) -> dict[str, Placed]:
     """The placement that `placement_to_dict` wrote."""
-    return {name: Placed(one["backend"], one["strategy"], tuple(one["indexes"])) for name, one in body.items()}
+    return {
+        name: Placed(one["backend"], one["strategy"], tuple(one["indexes"]), one.get("mirror", False))
+        for name, one in body.items()
+    }
