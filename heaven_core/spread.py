@@ -183,13 +183,18 @@ class SpreadBackend:
         overlay = self.outbox.overlay(tx, self._schema.id, backend)
         absent = [one for one in rows if one not in overlay]
         codes = {one: decoder(layout.by_name[one].field.dtype) for one in wanted if one != LSN}
+        entries: dict[str, list[str]] = {}
         for object_id in rows.keys() & overlay.keys():
-            written = overlay[object_id]
-            assert written is not None  # else the primary would not have it
-            columns, place = written
-            for one, code in codes.items():
-                value = columns[one][place]
-                rows[object_id][one] = value if code is None or value is None else code(value)
+            entry = overlay[object_id]
+            assert entry is not None  # else the primary would not have the row
+            entries.setdefault(entry, []).append(object_id)
+        for entry, ids in entries.items():
+            written = self.outbox.written(tx, entry)
+            for object_id in ids:
+                place = written.places[object_id]
+                for one, code in codes.items():
+                    value = written.columns[one][place]
+                    rows[object_id][one] = value if code is None or value is None else code(value)
         if absent:
             self._fill(
                 rows,

@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -294,3 +295,35 @@ def test_300_000_rows_of_a_generator_take_a_few_parts_of_memory() -> None:
 
     assert count == 300_000
     assert megabytes < 64  # their ids take 27; as a list they would be more than 200
+
+
+def test_what_other_engines_are_to_be_told_of_a_stream_is_not_kept_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heaven_core.parts.PART_ROWS", 500)
+
+    class Spread(hb.Entity):
+        title = hb.field(hb.ShortText)
+        body = hb.field(hb.LongText).store(to="two")
+
+    with hb.HeavenBase("spread", path=tmp_path, backends={"main": "sqlite", "two": "sqlite"}) as ws:
+        ws.register(Spread)
+        ws.upsert_many(Spread, ({"body": f"{one}"} for one in range(1000)))  # whatever is imported, is
+        tracemalloc.start()
+        try:
+            ws.upsert_many(Spread, ({"body": f"{one} " * 100} for one in range(10_000)))  # 5 MB of text
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        with ws.transaction() as tx:  # what it has written it reads, wherever that lies
+            ids = tx.upsert_many(Spread, ({"body": f"{one}"} for one in range(1200)))
+            assert [row and row["body"] for row in tx.get_many(ids, Spread)] == [f"{one}" for one in range(1200)]
+            tx.set(ids[700], {"body": "changed"}, Spread)
+            assert [tx.get(ids[one], Spread) is not None for one in (0, 700, 1199)] == [True] * 3
+            assert (tx.get(ids[700]) or {})["body"] == "changed"
+            tx.delete(ids[0])
+            assert tx.get(ids[0], Spread) is None
+        assert ws.count(Spread) == 1000 + 10_000 + 1199
+        assert ws.check().ok
+
+    assert peak < 4_500_000
