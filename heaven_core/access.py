@@ -119,10 +119,10 @@ class Access(ABC):
             UnknownEntity, UnknownField, InvalidType, InvalidValue, DuplicateId, UniqueViolation: naming entity,
                 field, row and value; nothing of the batch is written.
         """
-        stored = self._writable(entity)
         if is_stream(rows):
             ids: list[str] = []
-            self._put_parts(entity, stored.schema, stream_parts(stored.schema, rows), progress, ids.extend)
+            schema = self._writable(entity).schema
+            self._put_parts(entity, schema, stream_parts(schema, rows), progress, ids.extend)
             return ids
         batch = self._put(entity, rows)
         if progress is not None and batch.ids:
@@ -164,7 +164,9 @@ class Access(ABC):
                 try:
                     batch = tx._put(entity, part)
                 except (InvalidValue, UnknownField, ComputeError) as error:
-                    raise further(error, total) from error
+                    if not total:
+                        raise
+                    raise further(error, total) from error.__cause__  # it is the same one, with another number
                 known.add(batch, total)
                 total += len(batch.ids)
                 if keep is not None:

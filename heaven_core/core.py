@@ -100,6 +100,8 @@ class WorkspaceCore:
         self.options = {name: dict(options) for name, options in backends.items()}
         self.spare = spare
         """Backends that are opened when a field lies in them."""
+        self.marked = False
+        """Whether the folder says that this is its primary."""
         self.handles = 0
         self.lock = threading.RLock()
         self.registries = registries().for_workspace()
@@ -160,8 +162,14 @@ class WorkspaceCore:
 
     def placed_in(self) -> set[str]:
         """The backends in which fields of stored entities lie."""
+        found: set[str] = set()
         with self.lock:  # somebody may be registering
-            return {one["backend"] for row in self._raw.values() for one in row["placement"].values()}
+            for row in self._raw.values():
+                try:
+                    found |= {one.backend for one in placement_from_dict(row["placement"]).values()}
+                except (KeyError, TypeError, AttributeError):  # damaged, as whoever uses the entity is told
+                    continue
+        return found
 
     def _plugin(self, options: Mapping[str, Any]) -> StoragePlugin:
         return self.registries.backend(options["type"])
@@ -574,7 +582,7 @@ class WorkspaceCore:
         for _, backend in sorted(self.backends.items(), key=lambda one: one[0] == PRIMARY):  # the primary last:
             if hasattr(backend, "destroy"):  # one that refuses, as its file is another's, leaves the workspace as it is
                 backend.destroy()
-        if self.folder is not None and "database" not in self.options[PRIMARY]:
+        if self.folder is not None and self.marked:
             marker.remove(self.folder)
         files = self.files()
         if files is not None and self.folder is not None:

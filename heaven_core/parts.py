@@ -84,7 +84,7 @@ def further(error: Refusal, before: int) -> Refusal:
     """The error of a part with the row counted from the beginning of the stream."""
     said: dict[str, Any] = dict(vars(error))
     row = said.get("row")
-    if not before or row is None:
+    if row is None:
         return error
     if isinstance(error, DuplicateId):  # its reason names another row
         reason = re.sub(r"\brow (\d+)", lambda found: f"row {before + int(found[1])}", error.reason)

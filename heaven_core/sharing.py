@@ -59,6 +59,7 @@ def acquire(
                 activate(core)
                 if folder is not None and needs_marker:
                     marker.write(folder, core.types[PRIMARY])
+                    core.marked = True
                 core.settle()
             except BaseException:
                 core.close()

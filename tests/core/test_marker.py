@@ -84,6 +84,15 @@ def test_dropping_the_workspace_removes_the_marker(tmp_path: Path) -> None:
     made(tmp_path / "one")
 
 
+def test_a_workspace_in_memory_leaves_the_marker_of_another_alone(tmp_path: Path) -> None:
+    made(tmp_path, backends=OTHER)
+
+    with hb.HeavenBase("scratch", path=tmp_path, backends={"main": "inmem"}) as ws:
+        ws.drop()
+
+    assert (tmp_path / "workspace.json").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [

@@ -148,6 +148,14 @@ def test_an_error_names_the_row_in_the_whole_stream_and_nothing_is_written(
     assert ws.count(Doc) == 0
 
 
+@pytest.mark.parametrize("at", [3, 23])
+def test_the_cause_of_an_error_is_the_same_in_every_part(ws: hb.HeavenBase, at: int) -> None:
+    with pytest.raises(ComputeError, match=f"row {at}: ") as raised:
+        ws.upsert_many(Doc, rows(25, at=at, n=13))
+
+    assert isinstance(raised.value.__cause__, ArithmeticError)
+
+
 def test_no_two_rows_of_a_stream_have_one_id_however_far_apart(ws: hb.HeavenBase) -> None:
     def named(*names: str) -> Iterator[dict[str, Any]]:
         return ({"name": name} for name in names)
