@@ -10,7 +10,7 @@ Not here: opening and closing (`heaven_core.workspace`), shared state
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from heaven_core.backend import Batch, Fetch, Locate
 from heaven_core.batch import frozen_columns, make_batch, mappings
 from heaven_core.errors import (
     AmbiguousId,
+    ComputeError,
     InvalidType,
     InvalidValue,
     NotFound,
@@ -25,10 +26,12 @@ from heaven_core.errors import (
     SchemaConflict,
     SchemaError,
     TransactionError,
+    UnknownField,
     a_kind,
     shown,
 )
 from heaven_core.narrow import is_mapping, iterator
+from heaven_core.parts import Ids, further, is_stream, stream_parts
 from heaven_core.stored import StoredEntity
 from heaven_core.types import Identifier, Refused
 
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     from heaven_core.frame import ResultFrame
     from heaven_core.hooks import Changed
     from heaven_core.query import Query
-    from heaven_core.schema import FieldSchema
+    from heaven_core.schema import EntitySchema, FieldSchema
 
 _KEY = Identifier()
 _run: Any = None
@@ -49,12 +52,15 @@ _Query: Any = None
 class Writer:
     """One write in progress: the primary's transaction, and what it has changed so far."""
 
-    __slots__ = ("changes", "core", "ended", "tx")
+    __slots__ = ("changes", "core", "ended", "torn", "tx", "writes")
 
     def __init__(self, core: WorkspaceCore, tx: Any) -> None:
         self.core, self.tx = core, tx
         self.changes: list[Changed] = []
         self.ended = False
+        self.writes = 0
+        self.torn = False
+        """Whether some parts of a stream were written, and the rest was not."""
 
     def lock(self) -> None:
         """Take the writers' lock and the LSN; learn of schema changes by other processes."""
@@ -95,13 +101,17 @@ class Access(ABC):
         Raises:
             UnknownEntity, UnknownField, InvalidType, InvalidValue, UniqueViolation: nothing is written.
         """
-        return self.upsert_many(entity, [row])[0]
+        return self._put(entity, [row]).ids[0]
 
-    def upsert_many(self, entity: Any, rows: Any) -> list[str]:
+    def upsert_many(self, entity: Any, rows: Any, *, progress: Callable[[int], Any] | None = None) -> list[str]:
         """Insert or replace rows, all or none; the ids in the order of the rows.
 
         `rows` are mappings, instances of the entity, of attrs or of dataclasses, in anything that goes through them;
         or a table of pyarrow, pandas or polars, which needs the extra `arrow`.
+
+        What has no length (a generator, a reader of record batches, an iterator of tables) is taken and written a
+        part at a time, so only the ids of all rows are in memory at once. `progress` is called with the rows so far
+        after each part.
 
         A row that equals the stored one isn't written and keeps its version.
 
@@ -109,13 +119,25 @@ class Access(ABC):
             UnknownEntity, UnknownField, InvalidType, InvalidValue, DuplicateId, UniqueViolation: naming entity,
                 field, row and value; nothing of the batch is written.
         """
+        if is_stream(rows):
+            ids: list[str] = []
+            schema = self._writable(entity).schema
+            self._put_parts(entity, schema, stream_parts(schema, rows), progress, ids.extend)
+            return ids
+        batch = self._put(entity, rows)
+        if progress is not None and batch.ids:
+            progress(len(batch.ids))
+        return list(batch.ids)
+
+    def _put(self, entity: Any, rows: Any) -> Batch:
+        """Write rows that are there, in one batch."""
         stored = self._writable(entity)
         if entity is not stored.cls and isinstance(entity, type):
             _check_complete(entity, stored)
         given = mappings(stored.schema, rows)
         batch = make_batch(stored.schema, given)
         if not batch.ids:
-            return []
+            return batch
         with self._writing() as writer:
             self._veto(stored, "upsert", batch.ids, batch.columns)
             batch = stored.staged(batch)
@@ -124,10 +146,39 @@ class Access(ABC):
             if current.schema is not stored.schema:
                 stored, batch = current, make_batch(current.schema, given)
             self._write(writer, stored, batch)
-        return list(batch.ids)
+        return batch
+
+    def _put_parts(
+        self,
+        entity: Any,
+        schema: EntitySchema,
+        parts: Iterator[Sequence[Any]],
+        progress: Callable[[int], Any] | None,
+        keep: Callable[[Sequence[str]], Any] | None = None,
+    ) -> int:
+        """Write rows that come in parts, all or none; how many they are. `keep` is given the ids of each part."""
+        total, known = 0, Ids(schema.id)
+        part = next(parts, None)  # before there is a transaction: whoever makes the rows may write, too
+        with self._together() as tx:
+            while part is not None:
+                try:
+                    batch = tx._put(entity, part)
+                except (InvalidValue, UnknownField, ComputeError) as error:
+                    if not total:
+                        raise
+                    raise further(error, total) from error.__cause__  # it is the same one, with another number
+                known.add(batch, total)
+                total += len(batch.ids)
+                if keep is not None:
+                    keep(batch.ids)
+                if progress is not None:
+                    progress(total)
+                part = next(parts, None)
+        return total
 
     def _write(self, writer: Writer, stored: StoredEntity, batch: Batch) -> None:
         written = stored.backend.write(stored.layout, batch, writer.tx)
+        writer.writes += 1
         if writer.core.hooks is not None and writer.core.hooks.observes:
             ids = batch.ids
             writer.note(stored, [ids[one] for one in written.inserted], [ids[one] for one in written.updated], ())
@@ -144,16 +195,17 @@ class Access(ABC):
             ConfigError: no such format.
             StorageError: the file cannot be read.
             EngineNotInstalled: Parquet and CSV need the extra `arrow`.
-            UnknownEntity, UnknownField, InvalidType, InvalidValue, UniqueViolation: as `upsert_many`, the row being
-                that of the file.
+            UnknownEntity, UnknownField, InvalidType, InvalidValue, DuplicateId, UniqueViolation: as `upsert_many`, the
+                row being that of the file.
         """
-        from heaven_core.load import load
+        from heaven_core.load import file_parts
 
-        return load(self._together, entity, self._stored(entity).schema, path, format, progress)
+        schema = self._stored(entity).schema
+        return self._put_parts(entity, schema, file_parts(path, schema, format), progress)
 
     @abstractmethod
     def _together(self) -> AbstractContextManager[Access]:
-        """What several writes are made through, so that they are one."""
+        """What several writes are made through, so that they are one: where one of them fails, none is committed."""
 
     def set(self, object_id: str, values: Mapping[str, Any], entity: Any = None) -> str:
         """Change only the named fields of a row; computed ones follow. Returns the id.

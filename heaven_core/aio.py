@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, M
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from heaven_core.cancellation import Cancellation
@@ -76,6 +77,11 @@ async def _ended(running: asyncio.Future[Any]) -> None:
     running.exception()  # which has been looked at
 
 
+def _in_loop(progress: Callable[[int], Any] | None) -> Callable[[int], Any] | None:
+    """What a thread calls, so that `progress` is called in the running event loop."""
+    return None if progress is None else partial(asyncio.get_running_loop().call_soon_threadsafe, progress)
+
+
 class AsyncAccess:
     """The reads and writes of a workspace or a transaction, awaited."""
 
@@ -88,22 +94,15 @@ class AsyncAccess:
         """As `ws.upsert`."""
         return await self._lane.write(self._access.upsert, entity, row)
 
-    async def upsert_many(self, entity: Any, rows: Any) -> list[str]:
-        """As `ws.upsert_many`."""
-        return await self._lane.write(self._access.upsert_many, entity, rows)
+    async def upsert_many(self, entity: Any, rows: Any, *, progress: Callable[[int], Any] | None = None) -> list[str]:
+        """As `ws.upsert_many`; `progress` is called in the event loop."""
+        return await self._lane.write(self._access.upsert_many, entity, rows, progress=_in_loop(progress))
 
     async def load(
         self, entity: Any, path: Any, *, format: str | None = None, progress: Callable[[int], Any] | None = None
     ) -> int:
         """As `ws.load`; `progress` is called in the event loop."""
-        loop = asyncio.get_running_loop()
-
-        def told(rows: int) -> None:
-            assert progress is not None
-            loop.call_soon_threadsafe(progress, rows)
-
-        said = None if progress is None else told
-        return await self._lane.write(self._access.load, entity, path, format=format, progress=said)
+        return await self._lane.write(self._access.load, entity, path, format=format, progress=_in_loop(progress))
 
     async def set(self, object_id: str, values: Mapping[str, Any], entity: Any = None) -> str:
         """As `ws.set`."""

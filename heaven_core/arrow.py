@@ -119,6 +119,19 @@ def table_rows(schema: EntitySchema, table: Any) -> list[dict[str, Any]]:
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
+def table_parts(schema: EntitySchema, table: Any, part_rows: int) -> Iterator[list[dict[str, Any]]]:
+    """The rows of a table, or of a stream of record batches, a part at a time.
+
+    Raises:
+        As `table_rows`.
+    """
+    pa = _pyarrow()
+    with pa.RecordBatchReader.from_stream(table) as reader:
+        for batch in reader:
+            for start in range(0, batch.num_rows, part_rows):
+                yield table_rows(schema, pa.Table.from_batches([batch.slice(start, part_rows)], reader.schema))
+
+
 def _values(schema: EntitySchema, field: Any, column: Any) -> list[Any]:
     pa = _pyarrow()
     kind = field.type

@@ -67,7 +67,7 @@ def mappings(schema: EntitySchema, rows: Any) -> list[Mapping[str, Any]]:
     Raises:
         SchemaError, InvalidType: something else than rows.
     """
-    if _has(rows, "__arrow_c_stream__"):  # a table of columns, whoever made it
+    if is_table(rows):
         from heaven_core.arrow import table_rows
 
         return list(table_rows(schema, rows))
@@ -95,9 +95,9 @@ def _mapping(schema: EntitySchema, row: Any, position: int) -> Mapping[str, Any]
     raise InvalidType.at(schema.id, None, position, row, f"is {a_kind(row)}; a row is a mapping or an instance")
 
 
-def _has(value: object, name: str) -> bool:
-    """Whether the class of a value has this."""
-    return hasattr(type(value), name)
+def is_table(rows: object) -> bool:
+    """Whether this is a table of columns, or a stream of such, whoever made it."""
+    return hasattr(type(rows), "__arrow_c_stream__")
 
 
 def _field_names(row: object) -> list[str]:

@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from heaven_core import config
+from heaven_core import config, marker
 from heaven_core.backend import BackendConfig, Change, Finding, Layout, Limits, Scan
 from heaven_core.batch import make_batch
 from heaven_core.capabilities import CapabilityIndex
@@ -25,6 +25,8 @@ from heaven_core.entity import GENERATED, Entity
 from heaven_core.errors import (
     HeavenError,
     InvalidName,
+    PlacementError,
+    PluginError,
     SchemaConflict,
     SchemaError,
     StorageError,
@@ -87,10 +89,19 @@ class WorkspaceCore:
     """One open workspace: its backends, its entities, its extensions."""
 
     def __init__(
-        self, identifier: str, location: str, folder: str | None, backends: Mapping[str, dict[str, Any]]
+        self,
+        identifier: str,
+        location: str,
+        folder: str | None,
+        backends: Mapping[str, dict[str, Any]],
+        spare: Mapping[str, dict[str, Any]],
     ) -> None:
         self.id, self.location, self.folder = identifier, location, folder
         self.options = {name: dict(options) for name, options in backends.items()}
+        self.spare = spare
+        """Backends that are opened when a field lies in them."""
+        self.marked = False
+        """Whether the folder says that this is its primary."""
         self.handles = 0
         self.lock = threading.RLock()
         self.registries = registries().for_workspace()
@@ -111,7 +122,6 @@ class WorkspaceCore:
         """The transaction that makes a new workspace; `settle` commits it."""
         try:
             self._open_backends()
-            self.capabilities = CapabilityIndex(self.registries, self.types)
             self._open_tables()
         except BaseException:
             self.close()
@@ -121,19 +131,45 @@ class WorkspaceCore:
 
     def _open_backends(self) -> None:
         for name, options in self.options.items():
-            plugin = self._plugin(options)
-            rest = {key: value for key, value in options.items() if key != "type"}
-            made: Any = plugin.load_backend()
-            try:
-                self.backends[name] = made(BackendConfig(name, plugin.name, rest, self.folder, self.id))
-            except HeavenError:
-                raise
-            except Exception as error:  # a plugin's code
-                raise StorageError(
-                    f"backend {name!r} of type {plugin.name!r} could not be opened: {type(error).__name__}"
-                ) from error
-            self.types[name] = plugin.name
+            self._open(name, options)
         self.primary = self.backends[PRIMARY]
+
+    def _open(self, name: str, options: Mapping[str, Any]) -> None:
+        plugin = self._plugin(options)
+        rest = {key: value for key, value in options.items() if key != "type"}
+        made: Any = plugin.load_backend()
+        try:
+            backend = made(BackendConfig(name, plugin.name, rest, self.folder, self.id))
+        except HeavenError:
+            raise
+        except Exception as error:  # a plugin's code
+            raise StorageError(
+                f"backend {name!r} of type {plugin.name!r} could not be opened: {type(error).__name__}"
+            ) from error
+        self.backends, self.types = {**self.backends, name: backend}, {**self.types, name: plugin.name}
+        self.capabilities = CapabilityIndex(self.registries, self.types)
+
+    def open_spare(self, names: Iterable[str]) -> None:
+        """Open those of these backends that are spare and have not been opened yet.
+
+        Raises:
+            EngineNotInstalled: its library is missing.
+        """
+        with self.lock:
+            for name in names:
+                if name not in self.backends and name in self.spare:
+                    self._open(name, self.spare[name])
+
+    def placed_in(self) -> set[str]:
+        """The backends in which fields of stored entities lie."""
+        found: set[str] = set()
+        with self.lock:  # somebody may be registering
+            for row in self._raw.values():
+                try:
+                    found |= {one.backend for one in placement_from_dict(row["placement"]).values()}
+                except (KeyError, TypeError, AttributeError):  # damaged, as whoever uses the entity is told
+                    continue
+        return found
 
     def _plugin(self, options: Mapping[str, Any]) -> StoragePlugin:
         return self.registries.backend(options["type"])
@@ -183,6 +219,10 @@ class WorkspaceCore:
         changed = {name for name in {*raw, *self._raw} if raw.get(name) != self._raw.get(name)}
         self._raw, self.epoch = raw, epoch
         self._forget(changed)
+
+    def _is_spread(self) -> bool:
+        """Whether fields of any entity lie beside the primary."""
+        return bool(self.placed_in() - {PRIMARY})
 
     # entities ----------------------------------------------------------------------------------------------------
 
@@ -283,6 +323,7 @@ class WorkspaceCore:
         return made
 
     def _made(self, schema: EntitySchema, cls: type[Entity], placement: dict[str, Placed], owner: str) -> StoredEntity:
+        self._check_opened(schema, {one.backend for one in placement.values()})
         layouts = layouts_of(schema, placement, self.types)
         layout = layouts[PRIMARY]
         derive = resolve_derive(schema, cls) if schema.derived else None
@@ -294,6 +335,15 @@ class WorkspaceCore:
         more: Any = {"derive": derive, "failure": failure, "external": external, "spread": spread}
         backend = external or backend
         return StoredEntity(schema, cls, placement, layout, backend, self.registries, **more)
+
+    def _check_opened(self, schema: EntitySchema, names: set[str]) -> None:
+        """Open what fields lie in; raise if the workspace was opened without it."""
+        self.open_spare(sorted(names))
+        if lacking := sorted(names - self.types.keys()):
+            raise PlacementError(
+                f"{schema.id}: fields lie in {', '.join(map(repr, lacking))}, and the workspace was opened without; "
+                "open it with the same backends= as when the entity was registered"
+            )
 
     def _spread(self, schema: EntitySchema, layouts: Mapping[str, Layout]) -> SpreadBackend:
         """The engines of an entity whose fields lie in several."""
@@ -338,7 +388,7 @@ class WorkspaceCore:
             return self._files
 
     def usable_stored(self) -> tuple[list[StoredEntity], dict[str, HeavenError]]:
-        """The entities that can be used, ordered by id, and of the others why not: a type that isn't registered."""
+        """The entities that can be used, ordered by id, and of the others why not: a type or an engine is missing."""
         usable: list[StoredEntity] = []
         errors: dict[str, HeavenError] = {}
         with self.lock:
@@ -346,7 +396,7 @@ class WorkspaceCore:
             for name in sorted(self._raw):
                 try:
                     usable.append(self.stored(name))
-                except (SchemaError, StorageError) as error:
+                except (SchemaError, StorageError, PluginError) as error:
                     errors[name] = error
         return usable, errors
 
@@ -413,7 +463,9 @@ class WorkspaceCore:
         schema = cls.schema()
         before = self._raw.get(schema.id)
         owner = owner if before is None else before["owner"] or ""  # who brought it, whoever extends it
-        placement = place(schema, self.types, self.registries)
+        configured = {name: self.types[name] for name in self.options}
+        spare = {name: options["type"] for name, options in self.spare.items()}
+        placement = place(schema, configured, self.registries, spare)
         if self.folder is None:
             placement = without_files(placement)
         old: StoredEntity | None = None
@@ -439,7 +491,7 @@ class WorkspaceCore:
 
     def _prepare(self, spread: SpreadBackend, old: StoredEntity | None, tx: Any) -> None:
         """Make what the engines beside the primary need for an entity."""
-        if not any(one["backend"] != PRIMARY for row in self._raw.values() for one in row["placement"].values()):
+        if not self._is_spread():
             self.outbox().create(tx)  # the first one that is spread
         spread.prepare(None if old is None else old.spread, None if old is None else old.layout)
 
@@ -500,7 +552,7 @@ class WorkspaceCore:
         usable, errors = self.usable_stored()
         layouts = [one.layout for one in usable if one.derive is None]
         spread = [one.spread for one in usable if one.spread is not None]
-        own = [self._entities, self._extensions, *(self.outbox().layouts if spread else ())]
+        own = [self._entities, self._extensions, *(self.outbox().layouts if self._is_spread() else ())]
         found = self.primary.recover([*own, *layouts], repair=repair)
         for one in spread:
             one.check(found, repair=repair)
@@ -526,9 +578,12 @@ class WorkspaceCore:
 
     def destroy(self) -> None:
         """Remove everything that was stored."""
+        self.open_spare(self.placed_in())
         for _, backend in sorted(self.backends.items(), key=lambda one: one[0] == PRIMARY):  # the primary last:
             if hasattr(backend, "destroy"):  # one that refuses, as its file is another's, leaves the workspace as it is
                 backend.destroy()
+        if self.folder is not None and self.marked:
+            marker.remove(self.folder)
         files = self.files()
         if files is not None and self.folder is not None:
             files.destroy()

@@ -81,7 +81,10 @@ class Field(Generic[T]):
         return self._with(compute=(function, tuple(inputs)))  # a field learns its name when its class is complete
 
     def store(self, to: str | None = None, strategy: Any = None, *, mirror: bool = False) -> Field[T]:
-        """Where the field lies: a backend's name, a storing or index strategy, or both. May be repeated."""
+        """Where the field lies: a backend's name, a storing or index strategy, or both. May be repeated.
+
+        With `mirror` the primary has a copy of a field that lies beside it.
+        """
         from heaven_core.strategies import strategy_identifier
 
         choice = StoreChoice(to, None if strategy is None else strategy_identifier(strategy), mirror)

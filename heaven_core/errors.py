@@ -34,7 +34,7 @@ can catch them without knowing this module::
     ├── NotResolved (LookupError)            a stored function that cannot be imported
     ├── ComputeError                         a computed field's function raised
     ├── WorkspaceError (RuntimeError)        the workspace is in the wrong state
-    │   ├── WorkspaceConflict                open already, with another configuration
+    │   ├── WorkspaceConflict                open or made with another configuration
     │   ├── WorkspaceClosed
     │   └── TransactionError
     │       └── TransactionConflict          what it has read was changed before it wrote
@@ -263,7 +263,7 @@ class WorkspaceError(HeavenError, RuntimeError):
 
 
 class WorkspaceConflict(WorkspaceError):
-    """This workspace is open already with another configuration."""
+    """This workspace is open already, or was made, with another configuration."""
 
 
 class WorkspaceClosed(WorkspaceError):

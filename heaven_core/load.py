@@ -1,6 +1,7 @@
-"""Rows from files: Parquet, CSV and JSON lines, a part at a time, all of a file or nothing.
+"""Rows from files: Parquet, CSV and JSON lines, a part at a time.
 
-Not here: Arrow (`heaven_core.arrow`), what a row is (`heaven_core.batch`).
+Not here: how parts are written (`heaven_core.access`), Arrow (`heaven_core.arrow`), what a row is
+(`heaven_core.batch`).
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from itertools import islice
 from os import strerror
 from pathlib import Path
@@ -16,39 +16,26 @@ from typing import Any
 
 from heaven_core.errors import ConfigError, InvalidValue, StorageError, a_kind, did_you_mean
 from heaven_core.narrow import is_dict
+from heaven_core.parts import PART_ROWS
 from heaven_core.schema import EntitySchema
-
-CHUNK_ROWS = 10_000
 
 FORMATS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 Rows = list[dict[str, Any]]
 
 
-def load(
-    opened: Callable[[], AbstractContextManager[Any]],
-    entity: Any,
-    schema: EntitySchema,
-    path: Any,
-    form: str | None,
-    progress: Callable[[int], Any] | None,
-) -> int:
-    """Write the rows of a file in the transaction that `opened` gives; how many they are."""
+def file_parts(path: Any, schema: EntitySchema, form: str | None) -> Iterator[Rows]:
+    """The rows of a file, a part at a time.
+
+    Raises:
+        ConfigError: no such format.
+        StorageError: the file cannot be read.
+        InvalidValue: it holds something else than its format says.
+    """
     if not isinstance(path, str) and not hasattr(path, "__fspath__"):
         raise ConfigError(f"load takes the path of a file, not {a_kind(path)}")
     file = Path(path).expanduser()
-    kind = _form(file, form)
-    total = 0
-    with opened() as tx:
-        for rows in _checked(file, PARTS[kind](file, schema)):
-            try:
-                tx.upsert_many(entity, rows)
-            except InvalidValue as error:
-                raise _placed(error, total) from error
-            total += len(rows)
-            if progress is not None:
-                progress(total)
-    return total
+    return _checked(file, PARTS[_form(file, form)](file, schema))
 
 
 def _form(file: Path, form: str | None) -> str:
@@ -80,21 +67,13 @@ def _checked(file: Path, parts: Iterator[Rows]) -> Iterator[Rows]:
             yield part
 
 
-def _placed(error: InvalidValue, before: int) -> InvalidValue:
-    """The error with the number of the row in the file."""
-    said: dict[str, Any] = vars(error)
-    if not before or said.get("row") is None or "reason" not in said:
-        return error
-    return type(error).at(said["entity"], said["field"], before + said["row"], said["value"], said["reason"])
-
-
 # -- JSON lines ----------------------------------------------------------------------------------------------------
 
 
 def _json_lines(file: Path, schema: EntitySchema) -> Iterator[Rows]:
     with file.open(encoding="utf-8") as lines:
         numbered = enumerate(lines)
-        while part := list(islice(numbered, CHUNK_ROWS)):
+        while part := list(islice(numbered, PART_ROWS)):
             yield [_json_row(file, schema, number, line) for number, line in part if line.strip()]
 
 
@@ -125,7 +104,7 @@ def _from_json(schema: EntitySchema, name: str, value: Any) -> Any:
 def _parquet(file: Path, schema: EntitySchema) -> Iterator[Rows]:
     from heaven_core.arrow import parquet_rows
 
-    return parquet_rows(file, schema, CHUNK_ROWS)
+    return parquet_rows(file, schema, PART_ROWS)
 
 
 def _csv(file: Path, schema: EntitySchema) -> Iterator[Rows]:

@@ -64,9 +64,9 @@ SPREAD_TABLE = EntitySchema.made(
 Part = tuple[Backend, Layout]
 Row = Mapping[str, Any]
 Encoded = Mapping[str, Sequence[Any]]
-Overlay = dict[str, "tuple[Encoded, int] | None"]
-"""What a transaction has written to one engine and nobody else sees: by id the stored values and the place of the
-row among them, None for a deleted one."""
+Overlay = dict[str, str | None]
+"""What a transaction has written to one engine and nobody else sees: by the id of a row the entry that has it, None
+for a deleted one."""
 
 
 class State(NamedTuple):
@@ -74,6 +74,13 @@ class State(NamedTuple):
 
     written: int
     applied: int
+
+
+class Written(NamedTuple):
+    """Rows as an entry has them: the place of each by its id, and the stored values by column."""
+
+    places: dict[str, int]
+    columns: dict[str, list[Any]]
 
 
 class Entry(NamedTuple):
@@ -94,6 +101,8 @@ class Outbox:
         self._outbox, self._spread = (_layout(schema, core) for schema in (OUTBOX_TABLE, SPREAD_TABLE))
         self.layouts = (self._outbox, self._spread)
         self._overlays: WeakKeyDictionary[Any, dict[tuple[str, str], Overlay]] = WeakKeyDictionary()
+        self._read: WeakKeyDictionary[Any, tuple[str, Written]] = WeakKeyDictionary()
+        """The entry of each transaction that was read last."""
         self._numbers: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._created: WeakSet[Any] = WeakSet()
 
@@ -113,7 +122,7 @@ class Outbox:
         lsn = tx.lsn
         encoded = None if columns is None else {name: _encoded(layout, name, one) for name, one in columns.items()}
         number = self._numbers[tx] = self._numbers.get(tx, 0) + 1
-        entry = {
+        entry: dict[str, Any] = {
             "object_id": f"{lsn:020d}-{number:08d}",
             "lsn": lsn,
             "entity": layout.entity,
@@ -123,7 +132,7 @@ class Outbox:
         self._put(tx, self._outbox, OUTBOX_TABLE, [entry])
         self._put_state(tx, layout.entity, written=lsn)
         overlay = self._overlays.setdefault(tx, {}).setdefault((layout.entity, layout.backend), {})
-        overlay.update((one, None if encoded is None else (encoded, place)) for place, one in enumerate(ids))
+        overlay.update(dict.fromkeys(ids, None if columns is None else entry["object_id"]))
 
     def _put_state(self, tx: Any, entity: str, **changed: int) -> None:
         state = self.state(entity, tx)._replace(**changed)
@@ -138,6 +147,17 @@ class Outbox:
     def overlay(self, tx: Any, entity: str, backend: str) -> Overlay:
         """What the transaction itself has written to an engine."""
         return {} if tx is None else self._overlays.get(tx, {}).get((entity, backend), {})
+
+    def written(self, tx: Any, entry: str) -> Written:
+        """What an entry of the transaction's own says: it lies in the primary, since it may be large."""
+        known, found = self._read.get(tx, (None, None))
+        if found is None or known != entry:
+            rows = self._core.primary.run(Fetch(self._outbox, (entry,)), tx)
+            row = (rows.make or row_maker(rows.names, rows.decoders))(rows.tuples)[0]
+            body: dict[str, Any] = _msgpack().unpackb(row["body"])
+            found = Written({one: place for place, one in enumerate(body["ids"])}, body["columns"])
+            self._read[tx] = entry, found
+        return found
 
     def touches(self, tx: Any, entity: str) -> bool:
         """Whether the transaction has written to an engine of the entity."""

@@ -33,37 +33,58 @@ class Placed(NamedTuple):
     backend: str
     strategy: str
     indexes: tuple[str, ...] = ()
+    mirror: bool = False
+    """Whether a copy, without indexes of its own, lies in the primary."""
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form."""
-        return {"backend": self.backend, "strategy": self.strategy, "indexes": list(self.indexes)}
+        body = {"backend": self.backend, "strategy": self.strategy, "indexes": list(self.indexes)}
+        return {**body, "mirror": True} if self.mirror else body
+
+    def lies_in(self, backend: str) -> bool:
+        """Whether the backend has the field's values."""
+        return backend == self.backend or (self.mirror and backend == PRIMARY)
+
+    def seen_in(self, backend: str, field: FieldSchema) -> Placed:
+        """How the field lies in a backend that has its values: its own, or one that has a copy."""
+        return self if backend == self.backend else Placed(backend, default_strategy(field))
 
 
 Placement = Mapping[str, Placed]
 
 
-def place(schema: EntitySchema, backends: Mapping[str, str], registries: Registries) -> dict[str, Placed]:
-    """Where each field goes; `backends` maps names to types.
+def place(
+    schema: EntitySchema, backends: Mapping[str, str], registries: Registries, spare: Mapping[str, str] | None = None
+) -> dict[str, Placed]:
+    """Where each field goes; `backends` maps names to types, `spare` those that only hold what names them.
 
     Raises:
         PlacementError: a field asks for what no configured backend can do.
     """
-    return {field.name: _placed(schema, field, backends, registries) for field in schema.fields}
+    return {field.name: _placed(schema, field, backends, registries, spare or {}) for field in schema.fields}
 
 
-def _placed(schema: EntitySchema, field: FieldSchema, backends: Mapping[str, str], registries: Registries) -> Placed:
+def _placed(
+    schema: EntitySchema,
+    field: FieldSchema,
+    configured: Mapping[str, str],
+    registries: Registries,
+    spare: Mapping[str, str],
+) -> Placed:
+    backends = {**spare, **configured}
     choices = field.stores
     if not choices and not schema.derived and field.name != "object_id":
-        choices = _profiled(field, backends, registries)
+        choices = _profiled(field, configured, registries, spare)
     names = {choice.to for choice in choices if choice.to is not None}
     if len(names) > 1:
         raise PlacementError(f"{_where(field)}: one backend holds a field, not {' and '.join(sorted(names))}")
-    backend = names.pop() if names else _usual_backend(field, backends, registries)
+    backend = names.pop() if names else _usual_backend(field, configured, registries)
     if backend not in backends:
         raise PlacementError(f"{_where(field)}: there is no backend {backend!r}; {did_you_mean(backend, backends)}")
     if backend != PRIMARY:
         _check_beside(field, backend, backends, registries)
-    if any(choice.mirror for choice in choices):
+    mirror = any(choice.mirror for choice in choices)
+    if mirror and backend == PRIMARY:
         raise PlacementError(f"{_where(field)}: a mirror is a copy in the primary, where the field lies already")
     asked = [registries.strategy(choice.strategy) for choice in choices if choice.strategy is not None]
     storing = list(dict.fromkeys(one.identifier for one in asked if one.stores))
@@ -75,7 +96,7 @@ def _placed(schema: EntitySchema, field: FieldSchema, backends: Mapping[str, str
         raise PlacementError(f"{_where(field)}: files lie beside the primary, {PRIMARY!r}; place the field there")
     for one in (*storing, *indexes):
         _check_offered(field, backend, backends[backend], one, registries)
-    return Placed(backend, strategy, indexes)
+    return Placed(backend, strategy, indexes, mirror)
 
 
 def _usual_backend(field: FieldSchema, backends: Mapping[str, str], registries: Registries) -> str:
@@ -114,9 +135,18 @@ def default_strategy(field: FieldSchema) -> str:
     return "json" if field.dtype.kind in {"array", "json"} else "inline"
 
 
-def _profiled(field: FieldSchema, backends: Mapping[str, str], registries: Registries) -> Sequence[StoreChoice]:
-    """What the registered profiles say of a field that says nothing itself; the last registered answers first."""
-    for name, profile in reversed(list(registries.all("profile").items())):
+def _profiled(
+    field: FieldSchema, backends: Mapping[str, str], registries: Registries, spare: Mapping[str, str]
+) -> Sequence[StoreChoice]:
+    """What the registered profiles say of a field that says nothing itself; the last registered answers first.
+
+    Of the spare backends they are told those whose library is there.
+    """
+    profiles = registries.all("profile")
+    if profiles:
+        ready = {name: kind for name, kind in spare.items() if registries.backend(kind).available()}
+        backends = {**ready, **backends}
+    for name, profile in reversed(list(profiles.items())):
         try:
             choice = profile(field, dict(backends))
         except Exception as error:  # foreign code may raise anything
@@ -185,14 +215,18 @@ def _layout_of(
     schema: EntitySchema, placement: Placement, backend: str, backend_type: str, others: Sequence[str]
 ) -> Layout:
     """What one backend stores of the entity: of a field that lies in files, the hash."""
+    seen = [
+        (field, placement[field.name].seen_in(backend, field))
+        for field in schema.fields
+        if placement[field.name].lies_in(backend) or field.name == "object_id"
+    ]
     columns = [
         Column(
-            attrs.evolve(field, dtype=_HASH) if placement[field.name].strategy == "external" else field,
-            placement[field.name].strategy,
-            placement[field.name].indexes,
+            attrs.evolve(field, dtype=_HASH) if placed.strategy == "external" else field,
+            placed.strategy,
+            placed.indexes,
         )
-        for field in schema.fields
-        if placement[field.name].backend == backend or field.name == "object_id"
+        for field, placed in seen
     ]
     hidden = [lsn_column(one) for one in others] if backend == PRIMARY else [LSN]
     columns += [Column(FieldSchema(schema.id, name, _LSN), "inline") for name in hidden]
@@ -206,4 +240,7 @@ def placement_to_dict(placement: Placement) -> dict[str, Any]:
 
 def placement_from_dict(body: Mapping[str, Any]) -> dict[str, Placed]:
     """The placement that `placement_to_dict` wrote."""
-    return {name: Placed(one["backend"], one["strategy"], tuple(one["indexes"])) for name, one in body.items()}
+    return {
+        name: Placed(one["backend"], one["strategy"], tuple(one["indexes"]), one.get("mirror", False))
+        for name, one in body.items()
+    }

@@ -75,6 +75,11 @@ def make_health(core: WorkspaceCore) -> Health:
 
     backends: dict[str, dict[str, Any]] = {}
     failures: list[dict[str, Any]] = []
+    for name in sorted(core.placed_in() - core.backends.keys()):
+        try:
+            core.open_spare([name])
+        except HeavenError as error:
+            backends[name] = {"type": core.spare[name]["type"], "capabilities": [], "ok": False, "error": str(error)}
     for name, backend in core.backends.items():
         state: dict[str, Any] = {"type": core.types[name], "capabilities": sorted(backend.capabilities), "ok": True}
         try:

@@ -11,11 +11,13 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from heaven_core import marker
 from heaven_core.activation import activate
 from heaven_core.core import WorkspaceCore
 from heaven_core.errors import ConfigError, WorkspaceClosed, WorkspaceConflict, a_kind, shown
 from heaven_core.narrow import is_mapping
 from heaven_core.paths import absolute, resolved
+from heaven_core.placement import PRIMARY
 from heaven_core.registry import registries
 
 _cores: dict[tuple[str, str], WorkspaceCore] = {}
@@ -36,20 +38,28 @@ if hasattr(os, "register_at_fork"):
 
 
 def acquire(
-    identifier: str, location: str, folder: str | None, backends: Mapping[str, dict[str, Any]]
+    identifier: str,
+    location: str,
+    folder: str | None,
+    backends: Mapping[str, dict[str, Any]],
+    spare: Mapping[str, dict[str, Any]],
 ) -> WorkspaceCore:
     """The core of a workspace, opened if nobody has it open; counts a handle.
 
     Raises:
-        WorkspaceConflict: it is open with other backends.
+        WorkspaceConflict: it is open with other backends, or was made with another primary.
     """
     with _guard:
         key = (identifier, location)
         core = _cores.get(key)
         if core is None:
-            core = WorkspaceCore(identifier, location, folder, backends)
+            needs_marker = _check_folder(identifier, folder, backends[PRIMARY])
+            core = WorkspaceCore(identifier, location, folder, backends, spare)
             try:
                 activate(core)
+                if folder is not None and needs_marker:
+                    marker.write(folder, core.types[PRIMARY])
+                    core.marked = True
                 core.settle()
             except BaseException:
                 core.close()
@@ -60,8 +70,22 @@ def acquire(
                 f"workspace {identifier!r} is open in this process with other backends; close it first, "
                 "or open it with the same ones"
             )
+        core.spare = {**core.spare, **spare}
         core.handles += 1
         return core
+
+
+def _check_folder(identifier: str, folder: str | None, main: Mapping[str, Any]) -> bool:
+    """Whether the folder has to say what its primary is.
+
+    Raises:
+        WorkspaceConflict: it says another one than this.
+    """
+    if folder is None or "database" in main or not registries().backend(main["type"]).persistent:
+        return False
+    if main["type"] != marker.USUAL or marker.is_there(folder):
+        marker.check(identifier, folder, main["type"])
+    return main["type"] != marker.USUAL
 
 
 def release(core: WorkspaceCore) -> None:

@@ -158,15 +158,16 @@ class SpreadBackend:
 
     def _assembled(self, ids: Sequence[str], tx: Any) -> dict[str, Row]:
         found = {row["object_id"]: row for row in dicts(self._primary.run(Fetch(self._layout, ids), tx))}
-        for name in self._others:
-            self.complete(found, name, None, tx)
+        for name, (_, part) in self._others.items():
+            if lacking := [one for one in part.names if one not in self._layout.by_name and one != LSN]:
+                self.complete(found, name, lacking, tx)
         return found
 
     def complete(
         self,
         rows: Mapping[str, Row],
         backend: str,
-        names: Sequence[str] | None,
+        names: Sequence[str],
         tx: Any,
         limits: Limits = UNBOUNDED,
     ) -> None:
@@ -178,17 +179,22 @@ class SpreadBackend:
         if not rows:
             return
         engine, layout = self._others[backend]
-        wanted = [one for one in layout.names if one != "object_id" and (names is None or one in (*names, LSN))]
+        wanted = [one for one in layout.names if one != "object_id" and one in (*names, LSN)]
         overlay = self.outbox.overlay(tx, self._schema.id, backend)
         absent = [one for one in rows if one not in overlay]
         codes = {one: decoder(layout.by_name[one].field.dtype) for one in wanted if one != LSN}
+        entries: dict[str, list[str]] = {}
         for object_id in rows.keys() & overlay.keys():
-            written = overlay[object_id]
-            assert written is not None  # else the primary would not have it
-            columns, place = written
-            for one, code in codes.items():
-                value = columns[one][place]
-                rows[object_id][one] = value if code is None or value is None else code(value)
+            entry = overlay[object_id]
+            assert entry is not None  # else the primary would not have the row
+            entries.setdefault(entry, []).append(object_id)
+        for entry, ids in entries.items():
+            written = self.outbox.written(tx, entry)
+            for object_id in ids:
+                place = written.places[object_id]
+                for one, code in codes.items():
+                    value = written.columns[one][place]
+                    rows[object_id][one] = value if code is None or value is None else code(value)
         if absent:
             self._fill(
                 rows,

@@ -10,7 +10,8 @@ The nearest vectors that satisfy a condition elsewhere are found in one of two w
 ids come first and the home ranks those. Where many do, the home is asked for more of the nearest than are wanted, and
 the condition is asked of them alone. How an engine finds the nearest is its own matter.
 
-Every row lies in every engine of its entity, so a complement may be taken anywhere.
+Every row lies in every engine of its entity, so a complement may be taken anywhere. A field with a mirror lies in two:
+the copy in the primary is used where that spares another engine, unless only the field's own has the operation.
 
 Not here: a query within one engine (`heaven_core.plan`), how engines are kept in step (`heaven_core.outbox`).
 """
@@ -42,6 +43,8 @@ FIRST = 10
 """How many times as many of the nearest as are wanted are looked at first where nobody knows how many will satisfy."""
 
 Row = dict[str, Any]
+Need = tuple[FieldSchema, str | None]
+"""A field, and the operation if there is one."""
 
 
 class SpreadPlanner(Planner):
@@ -65,37 +68,59 @@ class SpreadPlanner(Planner):
         return (self.stored.backend if name == PRIMARY else backend), layout
 
     def _resolve(self, field: FieldSchema, op: str) -> Resolved:
-        return self.stored.resolve(field, op, self.home if field.name == "object_id" else None)
+        return self.stored.resolve(field, op, self.home if self.home in self._engines(field) else None)
 
-    def _lies(self, fields: Iterable[str]) -> set[str]:
-        """The engines that hold these fields; object_id lies in each."""
-        return {self.stored.placement[one].backend for one in fields if one != "object_id"}
+    def _engines(self, field: FieldSchema, op: str | None = None) -> Iterable[str]:
+        """The engines that hold a field, and can do the operation as well as any of them; object_id lies in each."""
+        if field.name == "object_id":
+            return self.spread.parts
+        placed = self.stored.placement[field.name]
+        if not placed.mirror:
+            return (placed.backend,)
+        if op is not None and self._is_native(field, op) and not self._is_native(field, op, PRIMARY):
+            return (placed.backend,)
+        return (PRIMARY, placed.backend)
+
+    def _is_native(self, field: FieldSchema, op: str, at: str | None = None) -> bool:
+        handler = self.stored.resolve(field, op, at).handler
+        return handler is not None and handler.native
+
+    def _holding(self, needs: Iterable[Need]) -> list[str]:
+        """The engines that each hold all of these, the primary first."""
+        engines = [self._engines(field, op) for field, op in needs]
+        return [name for name in self.spread.parts if all(name in one for one in engines)]
+
+    def _fields(self, names: Iterable[str]) -> list[Need]:
+        return [(self.stored.schema.field(name), None) for name in names]
 
     def _home(self) -> str:
         query = self.query
         if query.near_ is not None:
             return self.stored.placement[query.near_.field.name].backend
         if query.search_ is not None:
-            return self._only(field.name for field in self._search_fields()) or PRIMARY
-        if query.group or query.aggregates:
-            wanted = [*query.group, *(one.field.name for _, one in query.aggregates if one.field is not None)]
-        else:
-            wanted = [one.name for one in query.order]
-        condition = [leaf.field.name for leaf in predicates(query.filter)]
-        return self._only(wanted) or (PRIMARY if self._lies(wanted) else self._only(condition) or PRIMARY)
+            own = {self.stored.placement[field.name].backend for field in self._search_fields()}
+            return own.pop() if len(own) == 1 else PRIMARY
+        groups = bool(query.group or query.aggregates)
+        wanted = self._grouped_fields() if groups else [one.name for one in query.order]
+        able = self._holding(self._fields(wanted))
+        if groups:  # which is what a field lies elsewhere for, so not on its copy
+            own = {self.stored.placement[one].backend for one in wanted if one != "object_id"}
+            able.sort(key=lambda name: name not in own)
+        alone = self._holding(_needs(query.filter))
+        return next((name for name in able if name in alone), able[0] if able else PRIMARY)
 
-    def _only(self, fields: Iterable[str]) -> str | None:
-        found = self._lies(fields)
-        return found.pop() if len(found) == 1 else None
+    def _grouped_fields(self) -> list[str]:
+        query = self.query
+        return [*query.group, *(one.field.name for _, one in query.aggregates if one.field is not None)]
 
     # conditions --------------------------------------------------------------------------------------------------
 
     def _where(self, expr: Expr, room: int) -> Where:
-        where = self._only(leaf.field.name for leaf in predicates(expr)) or self.home
-        if self._lies(leaf.field.name for leaf in predicates(expr)) <= {self.home}:
+        holding = self._holding(_needs(expr))
+        if self.home in holding:
             return super()._where(expr, room)
-        if isinstance(expr, Predicate) or (self.within is not None and where != self.home):
-            return IdSet(self._ids(where, expr, self.within))
+        if isinstance(expr, Predicate) or (self.within is not None and holding):
+            return IdSet(self._ids(holding[0], expr, self.within))
         children = (expr.child,) if isinstance(expr, Not) else _children(expr)
         left = room - 1 - levels(len(children))
         if left < 0 and room < MAX_NESTING:
@@ -109,8 +134,8 @@ class SpreadPlanner(Planner):
         """The parts of a condition by the engine that can answer them; None for those that need several."""
         groups: dict[str | None, list[Expr]] = {}
         for child in children:
-            lies = self._lies(leaf.field.name for leaf in predicates(child))
-            where = (self.home if not lies else next(iter(lies))) if len(lies) <= 1 else None
+            holding = self._holding(_needs(child))
+            where = self.home if self.home in holding else holding[0] if holding else None
             groups.setdefault(where, []).append(child)
         return groups
 
@@ -194,7 +219,7 @@ class SpreadPlanner(Planner):
         query = self.query
         assert query.near_ is not None
         children = _conjuncts(query.filter)
-        apart = [one for one in children if not self._lies(leaf.field.name for leaf in predicates(one)) <= {self.home}]
+        apart = [one for one in children if self.home not in self._holding(_needs(one))]
         if not apart or self.in_python or self._resolve(query.near_.field, "near").compile is None:
             return super()._near()
         wanted = self._first_wanted(apart, query.near_.top_k)
@@ -306,8 +331,9 @@ class SpreadPlanner(Planner):
 
     def _complete(self, rows: dict[str, Row], names: Sequence[str]) -> None:
         """Add columns of other engines to rows by id."""
-        for name in dict.fromkeys(self.stored.placement[one].backend for one in names):
-            wanted = tuple(one for one in names if self.stored.placement[one].backend == name)
+        sources = {one: next(iter(self._engines(self.stored.schema.field(one)))) for one in names}
+        for name in dict.fromkeys(sources.values()):
+            wanted = tuple(one for one in names if sources[one] == name)
             if name != PRIMARY:
                 self.spread.complete(rows, name, wanted, self.tx, self._left().of_a_step())
                 continue
@@ -406,9 +432,7 @@ class SpreadPlanner(Planner):
         return self._widened(pairs, self.columns())
 
     def _grouped(self, where: Where | None) -> Rows:
-        query = self.query
-        wanted = [*query.group, *(one.field.name for _, one in query.aggregates if one.field is not None)]
-        if self._lies(wanted) <= {self.home}:
+        if self.home in self._holding(self._fields(self._grouped_fields())):
             return super()._grouped(where)
         return self._grouped_in_python(where)
 
@@ -418,6 +442,11 @@ class _Asked(NamedTuple):
 
     ids: set[str]
     steps: list[dict[str, Any]]
+
+
+def _needs(expr: Expr | None) -> list[Need]:
+    """The fields of a condition with what is done to them."""
+    return [(leaf.field, leaf.op.name) for leaf in predicates(expr)]
 
 
 def _object_id(row: Row) -> str:

@@ -70,7 +70,7 @@ class StoredEntity:
     def resolve(self, field: FieldSchema, op: str, at: str | None = None) -> Resolved:
         """The handler for an operation on a field, its context, and how to compile it.
 
-        `at` names the backend for a field that lies in several, which is the object_id.
+        `at` names the backend for a field that lies in several: the object_id, or one with a mirror.
         """
         generation = self.registries.generation
         if generation != self.seen:
@@ -84,7 +84,7 @@ class StoredEntity:
     def _resolve(self, field: FieldSchema, op: str, at: str | None) -> Resolved:
         placed = self.placement[field.name]
         if at is not None:
-            placed = placed._replace(backend=at)
+            placed = placed.seen_in(at, field)
         kind = self.layout.backend_type if self.spread is None else self.spread.parts[placed.backend][1].backend_type
         for strategy in (*placed.indexes, placed.strategy):
             handler = self.registries.handler(type(field.dtype), op, kind, strategy)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Generator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from heaven_core import config
+from heaven_core import config, marker
 from heaven_core.access import Access, Writer
 from heaven_core.core import WorkspaceCore
 from heaven_core.errors import ConfigError, TransactionError, did_you_mean
@@ -41,6 +41,12 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """Backends by preset: `debug` keeps everything in memory, `local` in one SQLite file, `server` in PostgreSQL."""
 
+SPARE: dict[str, dict[str, dict[str, Any]]] = {
+    "debug": {},
+    "local": {"duckdb": {"type": "duckdb"}, "lancedb": {"type": "lancedb"}},
+}
+"""More backends by preset, which a workspace has from the moment that a field names them."""
+
 
 class HeavenBase(Access):
     """A workspace: entities with typed fields, each field in the engine that serves it, one query over all.
@@ -58,7 +64,7 @@ class HeavenBase(Access):
     Raises:
         InvalidName: the id breaks the naming rules.
         ConfigError, UnknownPlugin: preset or backends that cannot be used.
-        WorkspaceConflict: it is open in this process with other backends.
+        WorkspaceConflict: it is open in this process with other backends, or was made with another primary.
         StorageError: the location cannot be used.
     """
 
@@ -72,9 +78,10 @@ class HeavenBase(Access):
     ) -> None:
         self.id = check_identifier(id, "workspace id")
         self._core: WorkspaceCore | None = None
+        preset = _preset(preset, backends)
         chosen = _backends(preset, backends)
         location, folder = _location(self.id, chosen, path)
-        self._core = acquire(self.id, location, folder, chosen)
+        self._core = acquire(self.id, location, folder, chosen, {} if preset is None else SPARE[preset])
         self._finalizer = weakref.finalize(self, release, self._core)
         self._finalizer.atexit = True
 
@@ -180,6 +187,10 @@ class HeavenBase(Access):
             if exclusive:
                 core.catch_up(writer.tx)
             yield Transaction(self, writer)
+            if writer.torn:
+                raise TransactionError(
+                    "a stream of rows was not written to its end in this transaction; nothing of it is committed"
+                )
             lsn = writer.tx.lsn if writer.tx.locked else 0
             writer.tx.commit()
         except BaseException:
@@ -288,8 +299,14 @@ class Transaction(Access):
         self.core()
         yield self._writer
 
-    def _together(self) -> AbstractContextManager[Transaction]:
-        return nullcontext(self)
+    @contextmanager
+    def _together(self) -> Generator[Transaction]:
+        before = self._writer.writes
+        try:
+            yield self
+        except BaseException:
+            self._writer.torn = self._writer.torn or self._writer.writes > before
+            raise
 
     def __repr__(self) -> str:
         return f"<transaction, {'ended' if self._writer.ended else 'open'}>"
@@ -303,10 +320,11 @@ def workspace_exists(id: str, path: str | Path | None = None) -> bool:
     """
     from pathlib import Path
 
-    location, folder = _location(check_identifier(id, "workspace id"), _backends(None, None), path)
+    usual = _backends(_preset(None, None), None)
+    location, folder = _location(check_identifier(id, "workspace id"), usual, path)
     if folder is None:  # the setting `preset` says: in memory
         return is_open(id, location)
-    return holds_data(Path(folder, f"{PRIMARY}.db"))
+    return holds_data(Path(folder, f"{PRIMARY}.db")) or marker.is_there(folder)
 
 
 def workspace_ids() -> list[str]:
@@ -333,12 +351,15 @@ def _tell(core: WorkspaceCore, writer: Writer, lsn: int) -> None:
         core.hooks.after_commit(Commit(core.id, lsn, tuple(writer.changes)))
 
 
-def _backends(preset: str | None, backends: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
-    """The backends to open; a primary is added where none is given."""
+def _preset(preset: str | None, backends: Mapping[str, Any] | None) -> str | None:
+    """The preset to open with: the given one, else that of the settings where no backends are given either."""
     if preset is not None and (not isinstance(preset, str) or preset not in PRESETS):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise ConfigError(f"there is no preset {preset!r:.40}; {did_you_mean(preset, PRESETS)}")
-    if preset is None and backends is None:
-        preset = config.get("preset")
+    return config.get("preset") if preset is None and backends is None else preset
+
+
+def _backends(preset: str | None, backends: Mapping[str, Any] | None) -> dict[str, dict[str, Any]]:
+    """The backends to open; a primary is added where none is given."""
     base = {} if preset is None else PRESETS[preset]
     chosen = {**normalised(base), **normalised({} if backends is None else backends)}
     return _with_primary(chosen)

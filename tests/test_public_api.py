@@ -48,7 +48,7 @@ ACCESS = """
     query_json(entity: Any, spec: Mapping[str, Any]) -> Query
     set(object_id: str, values: Mapping[str, Any], entity: Any = None) -> str
     upsert(entity: Any, row: Mapping[str, Any] | Entity) -> str
-    upsert_many(entity: Any, rows: Any) -> list[str]
+    upsert_many(entity: Any, rows: Any, *, progress: Callable[[int], Any] | None = None) -> list[str]
     version(object_id: str, entity: Any = None) -> int | None
     versions(entity: Any, ids: Sequence[str]) -> list[int | None]
 """

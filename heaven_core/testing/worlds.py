@@ -275,7 +275,7 @@ TYPES = tuple(
 class Fieldset(NamedTuple):
     """A field of a random entity; `searched` asks for the engine's index strategies, `storing` is one of its others.
 
-    `place` says where it lies if there are several engines.
+    `place` says where it lies if there are several engines, `mirror` whether the primary then has a copy.
     """
 
     name: str
@@ -286,6 +286,7 @@ class Fieldset(NamedTuple):
     searched: bool = False
     storing: int = 0
     place: int = 0
+    mirror: bool = False
 
     def spec(self, engines: str) -> Spec:
         """The field in a schema for engines (joined by "+"), with strategies that the one it lies in offers."""
@@ -300,8 +301,9 @@ class Fieldset(NamedTuple):
             chosen = [one for one in chosen if one != "external"]
         body: Spec = {"name": self.name, "type": self.dtype.spec(), "store": [{"strategy": one} for one in chosen]}
         if len(kinds) > 1:
+            to: Spec = {"to": backend_name(place), **({"mirror": True} if place and self.mirror else {})}
             stored: list[Spec] = body["store"] or [{}]
-            body["store"] = [{"to": backend_name(place), **one} for one in stored]
+            body["store"] = [{**to, **one} for one in stored]
         body |= {flag: True for flag, on in (("index", self.indexed), ("unique", self.unique)) if on}
         if self.default is not None:
             body["default"] = self.dtype.to_json(self.dtype.check(self.default))
@@ -369,6 +371,7 @@ def _field(dice: Dice, name: str) -> Fieldset:
         searched=not dice.once_in(2),
         storing=dice.below(3),
         place=dice.below(6),
+        mirror=dice.once_in(2),
     )
 
 

@@ -126,4 +126,5 @@ def rules(field: FieldSchema) -> list[str]:
 
 
 def _placed(placed: Any) -> str:
-    return f"{placed['backend']}: {' + '.join((placed['strategy'], *placed['indexes']))}"
+    words = [placed["strategy"], *placed["indexes"], *(["mirror"] if "mirror" in placed else [])]
+    return f"{placed['backend']}: {' + '.join(words)}"

@@ -197,7 +197,7 @@ def test_a_csv_file_is_loaded_with_the_types_of_the_fields(ws: hb.HeavenBase, tm
 def test_a_large_file_is_read_in_parts_and_written_whole_or_not_at_all(
     ws: hb.HeavenBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("heaven_core.load.CHUNK_ROWS", 10)
+    monkeypatch.setattr("heaven_core.load.PART_ROWS", 10)
     good, bad = tmp_path / "good.jsonl", tmp_path / "bad.jsonl"
     good.write_text("".join(json.dumps({"title": f"t{one}"}) + "\n" for one in range(25)))
     bad.write_text("".join(json.dumps({"pages": one if one < 23 else "x"}) + "\n" for one in range(25)))

@@ -69,6 +69,18 @@ def test_choices_add_up_and_aliases_mean_their_strategy() -> None:
     assert _placed(_field(None, *stores)) == Placed("main", "inline", ("inverted",))
 
 
+def test_a_mirror_is_remembered_and_one_that_is_none_leaves_no_trace() -> None:
+    two = {**ONE, "other": "sqlite"}
+    mirrored = _placed(_field(None, StoreChoice("other", "inverted", mirror=True)), two)
+    plain = _placed(_field(None, StoreChoice("other")), two)
+
+    assert placement_to_dict({"x": mirrored, "y": plain}) == {
+        "x": {"backend": "other", "strategy": "inline", "indexes": ["inverted"], "mirror": True},
+        "y": {"backend": "other", "strategy": "inline", "indexes": []},
+    }
+    assert placement_from_dict(placement_to_dict({"x": mirrored, "y": plain})) == {"x": mirrored, "y": plain}
+
+
 def test_an_array_may_lie_in_a_table_of_its_own() -> None:
     assert _placed(_field(Array(ShortText), StoreChoice(strategy="side"))) == Placed("main", "side")
 

@@ -219,3 +219,119 @@ def test_a_plan_without_an_answer_reads_no_rows(ws: hb.HeavenBase) -> None:
 
     assert plan.rows is None
     assert [step["backend"] for step in plan.steps if step["step"] == "ids"] == ["one", "two"]
+
+
+# -- mirrors -------------------------------------------------------------------------------------------------------
+
+
+class Mirrored(hb.Entity):
+    title = hb.field(hb.ShortText).index()
+    n = hb.field(hb.Integer).store(to="one", mirror=True).index()
+    kind = hb.field(hb.ShortText).store(to="one", mirror=True)
+    body = hb.field(hb.LongText).store(to="one", strategy=hb.InvertedIndex, mirror=True)
+    alone = hb.field(hb.Integer).store(to="one")
+    at = hb.field(hb.Vector(2)).store(to="two", mirror=True)
+
+
+@pytest.fixture
+def mirrored(ws: hb.HeavenBase) -> hb.HeavenBase:
+    ws.register(Mirrored)
+    ws.upsert_many(
+        Mirrored,
+        [
+            {
+                "name": f"{one}",
+                "title": f"t{one:03d}",
+                "n": one,
+                "kind": f"k{one % 3}",
+                "body": "wind" if one % 3 else "sea",
+                "alone": -one,
+                "at": [float(one), 1.0],
+            }
+            for one in range(60)
+        ],
+    )
+    return ws
+
+
+def backends(query: Any) -> set[str]:
+    return {step["backend"] for step in query.explain(analyze=True).steps}
+
+
+def test_what_the_primary_has_a_copy_of_is_answered_there(mirrored: hb.HeavenBase) -> None:
+    query = mirrored.query(Mirrored)
+
+    for one in (
+        query.where(Mirrored.n > 50, Mirrored.title < "t058").select("kind"),
+        query.where((Mirrored.n == 7) | (Mirrored.title == "t001")).order_by("-n").select("title", "n", "at"),
+        query.where(Mirrored.kind == "k1").order_by("n", "title").limit(3).select("n"),
+    ):
+        assert backends(one) == {"main"}
+    assert query.where(Mirrored.n > 56).order_by("n").execute().column("kind") == ["k0", "k1", "k2"]
+
+
+def test_a_group_goes_to_the_engine_that_the_fields_were_placed_in(mirrored: hb.HeavenBase) -> None:
+    groups = mirrored.query(Mirrored).group_by("kind").aggregate(total=Mirrored.n.sum()).order_by("kind")
+
+    assert backends(groups) == {"one"}
+    assert backends(groups.where(Mirrored.alone < -3)) == {"one"}
+    assert backends(groups.where(Mirrored.title < "t030")) == {"main"}
+    assert groups.execute().column("total") == [570, 590, 610]
+    assert groups.where(Mirrored.title < "t003").execute().column("total") == [0, 1, 2]
+
+
+def test_fields_of_two_engines_are_grouped_on_the_copies(mirrored: hb.HeavenBase) -> None:
+    query = mirrored.query(Mirrored).group_by("title").aggregate(most=Mirrored.n.max()).order_by("-title").limit(2)
+
+    assert steps(query) == [("aggregate", "main"), ("group", "main")]
+    assert query.explain().native
+    assert query.execute().rows() == [{"title": "t059", "most": 59}, {"title": "t058", "most": 58}]
+
+
+def test_an_index_of_the_fields_own_engine_is_not_given_up_for_the_copy(mirrored: hb.HeavenBase) -> None:
+    query = mirrored.query(Mirrored).where(Mirrored.body.match("sea"), Mirrored.title < "t010").select("title")
+
+    explained = query.explain(analyze=True)
+
+    assert explained.native
+    assert {step["backend"] for step in explained.steps if step.get("op") == "match"} == {"one"}
+    assert sorted(query.execute().column("title")) == ["t000", "t003", "t006", "t009"]
+    assert mirrored.query(Mirrored).search("sea").limit(30).execute().rows()[0]["body"] == "sea"
+
+
+def test_near_is_asked_where_the_vector_was_placed(mirrored: hb.HeavenBase) -> None:
+    query = mirrored.query(Mirrored).near("at", [5.0, 1.0], top_k=2, metric="l2").where(Mirrored.n != 5)
+
+    assert query.explain().steps[-1]["backend"] == "two"
+    assert sorted(query.select("n").execute().column("n")) == [4, 6]
+
+
+def test_a_row_whose_fields_all_have_copies_is_read_from_the_primary_alone(tmp_path: Path) -> None:
+    class Whole(hb.Entity):
+        title = hb.field(hb.ShortText)
+        n = hb.field(hb.Integer).store(to="one", mirror=True)
+
+    with hb.HeavenBase("whole", path=tmp_path, backends={"main": "sqlite", "one": "sqlite"}) as ws:
+        ws.register(Whole)
+        one = ws.upsert(Whole, {"title": "a", "n": 1})
+        (tmp_path / "one.db").unlink()
+        assert ws.get(one, Whole) == {"object_id": one, "name": None, "title": "a", "n": 1}
+
+
+def test_both_copies_change_together_or_not_at_all(mirrored: hb.HeavenBase) -> None:
+    one = mirrored.query(Mirrored).where(Mirrored.n == 7).execute().ids[0]
+    with pytest.raises(ZeroDivisionError), mirrored.transaction() as tx:  # noqa: PT012  # the whole block is undone
+        tx.set(one, {"n": 700}, Mirrored)
+        assert tx.query(Mirrored).where(Mirrored.n == 700).count() == 1
+        raise ZeroDivisionError
+    total = mirrored.query(Mirrored).aggregate(total=Mirrored.n.sum())
+    assert (total.execute().scalar(), mirrored.get(one, Mirrored)) == (1770, mirrored.get(one))
+
+    mirrored.set(one, {"n": 700}, Mirrored)
+
+    assert backends(total) == {"one"}
+    assert total.execute().scalar() == 1770 + 693
+    assert mirrored.query(Mirrored).where(Mirrored.n == 700).execute().ids == [one]
+    mirrored.delete(one, Mirrored)
+    assert total.execute().scalar() == 1763
+    assert mirrored.check().ok
