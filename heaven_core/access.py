@@ -15,7 +15,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from heaven_core.backend import Batch, Fetch, Locate
-from heaven_core.batch import frozen_columns, make_batch, mappings
+from heaven_core.batch import frozen_columns, is_stream, make_batch, mappings
 from heaven_core.errors import (
     AmbiguousId,
     ComputeError,
@@ -31,7 +31,6 @@ from heaven_core.errors import (
     shown,
 )
 from heaven_core.narrow import is_mapping, iterator
-from heaven_core.parts import Ids, further, is_stream, stream_parts
 from heaven_core.stored import StoredEntity
 from heaven_core.types import Identifier, Refused
 
@@ -120,6 +119,8 @@ class Access(ABC):
                 field, row and value; nothing of the batch is written.
         """
         if is_stream(rows):
+            from heaven_core.parts import stream_parts
+
             ids: list[str] = []
             schema = self._writable(entity).schema
             self._put_parts(entity, schema, stream_parts(schema, rows), progress, ids.extend)
@@ -157,6 +158,8 @@ class Access(ABC):
         keep: Callable[[Sequence[str]], Any] | None = None,
     ) -> int:
         """Write rows that come in parts, all or none; how many they are. `keep` is given the ids of each part."""
+        from heaven_core.parts import Ids, further
+
         total, known = 0, Ids(schema.id)
         part = next(parts, None)  # before there is a transaction: whoever makes the rows may write, too
         with self._together() as tx:

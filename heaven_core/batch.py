@@ -10,7 +10,7 @@ Not here: what a type accepts (`heaven_core.types`), where ids come from
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, cast
@@ -93,6 +93,11 @@ def _mapping(schema: EntitySchema, row: Any, position: int) -> Mapping[str, Any]
     if names := _field_names(row):
         return {name: getattr(row, name) for name in names}
     raise InvalidType.at(schema.id, None, position, row, f"is {a_kind(row)}; a row is a mapping or an instance")
+
+
+def is_stream(rows: Any) -> bool:
+    """Whether rows come one after the other, so that nobody knows yet how many there are."""
+    return not isinstance(rows, Sized) and (is_table(rows) or iterator(rows) is not None)
 
 
 def is_table(rows: object) -> bool:

@@ -9,7 +9,7 @@ Not here: what a row is (`heaven_core.batch`), files (`heaven_core.load`).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any
 
@@ -17,18 +17,12 @@ from heaven_core.backend import Batch
 from heaven_core.batch import is_table
 from heaven_core.errors import ComputeError, DuplicateId, InvalidValue, UnknownField
 from heaven_core.identity import named_id
-from heaven_core.narrow import iterator
 from heaven_core.schema import EntitySchema
 
 PART_ROWS = 10_000
 
 Refusal = InvalidValue | UnknownField | ComputeError
 """What names a row by its position."""
-
-
-def is_stream(rows: Any) -> bool:
-    """Whether rows come one after the other, so that nobody knows yet how many there are."""
-    return not isinstance(rows, Sized) and (is_table(rows) or iterator(rows) is not None)
 
 
 def stream_parts(schema: EntitySchema, stream: Any) -> Iterator[Sequence[Any]]:

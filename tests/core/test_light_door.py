@@ -45,8 +45,9 @@ HEAVY = {
 QUIET = {"_hashlib", "email", "http", "logging", "pathlib", "pluggy", "ssl", "tempfile", "unittest", "uuid", "zipfile"}
 """Nobody forbids these; opening a workspace was freed of them once, and shall stay so."""
 
-OWN = {"import": 13, "class": 13, "workspace": 50}
-"""How many modules of HeavenBase are loaded. Lower them when you can; raise them only with a reason."""
+OWN = {"import": 13, "class": 13, "workspace": 51}
+"""How many modules of HeavenBase are loaded. Lower them when you can; raise them only with a reason: the last one was
+the marker, which every opening looks for."""
 FOREIGN = {"import": 70, "class": 70, "workspace": 80}
 """How many others, a few more than on Python 3.11: interpreters differ."""
 
