@@ -18,10 +18,12 @@ import heavenbase as hb
 from tests.benchmarks import nearest
 from tests.benchmarks.figures import Action, Bench
 from tests.benchmarks.measure import Figure, Pairs, compare
+from tests.benchmarks.rows import Plain, Row, make_rows
 
 DIM = nearest.DIM
 GROUP_HAND, GROUP_SQLITE = 1.3, 0.05
 MOST_VECTORS = 100_000
+PART = 100_000
 IN_SQLITE = "the same, to the same rows in SQLite"
 LARGE = {IN_SQLITE: 1_000_000}
 """Targets that are set for so many rows."""
@@ -29,23 +31,13 @@ LARGE = {IN_SQLITE: 1_000_000}
 _numbers = itertools.count()
 
 
-class Fact(hb.Entity):
-    """A row whose numbers lie in DuckDB."""
+class Fact(Plain):
+    """A task whose numbers lie in DuckDB."""
 
     identifier = "fact"
-    name = hb.field(hb.ShortText)
     state = hb.field(hb.ShortText).store(to="columns")
-    amount = hb.field(hb.Float).store(to="columns")
-    pieces = hb.field(hb.Integer).store(to="columns")
-
-
-class PlainFact(hb.Entity):
-    """The same in the primary."""
-
-    identifier = "plain-fact"
-    state = hb.field(hb.ShortText)
-    amount = hb.field(hb.Float)
-    pieces = hb.field(hb.Integer)
+    bucket = hb.field(hb.Integer).store(to="columns")
+    score = hb.field(hb.Float).store(to="columns")
 
 
 def engines(bench: Bench, count: int) -> Iterator[Figure]:
@@ -70,50 +62,44 @@ def _opened(folder: Path) -> hb.HeavenBase:
     return hb.HeavenBase("engines", path=folder / "ws", backends=backends)
 
 
-def _facts(count: int) -> list[dict[str, Any]]:
-    states = ("new", "open", "held", "done", "gone")
-    return [
-        {"name": f"f{one}", "state": states[one % 5], "amount": (one * 7919 % 100_003) / 7, "pieces": one % 1000}
-        for one in range(count)
-    ]
-
-
 # -- groups --------------------------------------------------------------------------------------------------------
 
 
 def groups(bench: Bench, count: int) -> Iterator[Action]:
-    """A group and a mean in DuckDB, by hand and in SQLite."""
+    """A group and a mean in DuckDB, by hand and in SQLite, of rows that have more than what is grouped."""
     duckdb: Any = import_module("duckdb")
-    folder, rows = _folder(bench), _facts(count)
+    folder, rows = _folder(bench), make_rows(count)
+    most = max(1, count // 100) // 2
     with _opened(folder) as ws:
-        ws.register(Fact, PlainFact)
-        ws.upsert_many(Fact, rows)
-        ws.upsert_many(PlainFact, [{key: row[key] for key in ("state", "amount", "pieces")} for row in rows])
+        ws.register(Fact, Plain)
+        for start in range(0, count, PART):
+            ws.upsert_many(Fact, rows[start : start + PART])
+            ws.upsert_many(Plain, rows[start : start + PART])
         by_hand = duckdb.connect(str(folder / "hand.duckdb"))
         _fill_by_hand(by_hand, rows)
+        del rows
 
         def ours() -> Any:
-            return ws.query(Fact).where(Fact.pieces < 900).group_by("state").aggregate(
-                n="count", mean=Fact.amount.avg()
-            ).execute()  # fmt: skip
+            asked = ws.query(Fact).where(Fact.bucket < most).group_by("state")
+            return asked.aggregate(rows="count", mean=Fact.score.avg()).execute()
 
         def in_sqlite() -> Any:
-            query = ws.query(PlainFact).where(PlainFact.pieces < 900).group_by("state")
-            return query.aggregate(n="count", mean=PlainFact.amount.avg()).execute()
+            asked = ws.query(Plain).where(Plain.bucket < most).group_by("state")
+            return asked.aggregate(rows="count", mean=Plain.score.avg()).execute()
 
         def hand() -> Any:
-            text = "select state, count(*), avg(amount) from fact where pieces < ? group by state"
-            return by_hand.cursor().execute(text, [900]).fetchall()
+            text = "select state, count(*), avg(score) from fact where bucket < ? group by state"
+            return by_hand.cursor().execute(text, [most]).fetchall()
 
         yield "group in DuckDB, to duckdb by hand", ours, hand, GROUP_HAND, True
         yield IN_SQLITE, ours, in_sqlite, GROUP_SQLITE, True
         by_hand.close()
 
 
-def _fill_by_hand(connection: Any, rows: list[dict[str, Any]]) -> None:
+def _fill_by_hand(connection: Any, rows: list[Row]) -> None:
     pyarrow: Any = import_module("pyarrow")
-    table = pyarrow.Table.from_pylist(rows)
-    connection.register("given", table)
+    columns = {name: [row[name] for row in rows] for name in ("state", "bucket", "score")}
+    connection.register("given", pyarrow.table(columns))
     connection.execute("create table fact as select * from given")
     connection.unregister("given")
 

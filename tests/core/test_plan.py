@@ -11,6 +11,7 @@ import pytest
 import heavenbase as hb
 from heaven_core.errors import DeadlineExceeded, QueryError, ResultTooLarge
 from heaven_core.ext import QueryFragment, register_backend_builder, register_handler
+from heaven_core.handlers import NotServed
 from heaven_core.plan import MAX_NESTING, LazyTypes, dtypes
 from heaven_inmem.engine import MemoryBackend
 
@@ -286,6 +287,19 @@ def test_a_handler_that_raises_is_named(open_workspace: Any, registered: None, l
 
     assert "KeyError: 'nope'" in str(raised.value)
     assert isinstance(raised.value.__cause__, KeyError)
+
+
+def test_what_a_handler_has_no_exact_form_for_is_answered_in_python(
+    docs: hb.HeavenBase, engine: str, registered: None
+) -> None:
+    def only_letters(field: Any, value: Any, ctx: Any) -> QueryFragment:
+        raise NotServed("not this one")
+
+    register_handler("me", hb.ShortText, "contains", engine, "inline", only_letters)
+    query = docs.query(Doc).where(Doc.kind.contains("x")).order_by("object_id")
+
+    assert query.execute().ids == docs.query(Doc).where(Doc.kind == "x").order_by("object_id").execute().ids != []
+    assert not query.explain().native
 
 
 def test_a_handler_registered_while_a_workspace_is_open_serves_the_next_query(
