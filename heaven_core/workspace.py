@@ -44,6 +44,7 @@ PRESETS: dict[str, dict[str, dict[str, Any]]] = {
 SPARE: dict[str, dict[str, dict[str, Any]]] = {
     "debug": {},
     "local": {"duckdb": {"type": "duckdb"}, "lancedb": {"type": "lancedb"}},
+    "server": {},
 }
 """More backends by preset, which a workspace has from the moment that a field names them."""
 

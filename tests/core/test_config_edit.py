@@ -160,7 +160,7 @@ def test_what_is_not_there_cannot_be_taken_out(key: str, message: str, file: Pat
     [
         ("query.deadlin", 5, "did you mean 'query.deadline'"),
         ("query.deadline", "soon", "takes a positive number or None, not 'soon'"),
-        ("preset", "lokal", "takes 'debug' or 'local', not 'lokal'"),
+        ("preset", "lokal", "takes 'debug' or 'local' or 'server', not 'lokal'"),
     ],
 )
 def test_what_no_layer_would_take_is_not_saved(key: str, value: Any, message: str, file: Path) -> None:
