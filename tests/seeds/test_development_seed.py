@@ -15,6 +15,7 @@ import tomllib
 from functools import cache
 from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -48,17 +49,29 @@ def project() -> dict[str, Any]:
     return tomllib.loads(text_of("pyproject.toml"))
 
 
+TELLER = """
+def pytest_collection_modifyitems(items):
+    for item in items:
+        print("test:", item.nodeid.partition("::")[0], *{marker.name for marker in item.iter_markers()})
+"""
+"""A plugin of pytest that says of each test where it is and what it is marked with."""
+
+
 @cache
-def collection(*arguments: str) -> str:
-    """What pytest, told nothing but these arguments, says that it would run."""
-    done = run(sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments)
+def collection() -> str:
+    """What pytest, told nothing but to look, says that it would run."""
+    with TemporaryDirectory() as folder:
+        Path(folder, "hb_teller.py").write_text(TELLER, encoding="utf-8")
+        command = (sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "hb_teller")
+        done = run(*command, env={**os.environ, "PYTHONPATH": os.pathsep.join([folder, *sys.path[1:]])})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
-def collected(*arguments: str) -> set[str]:
-    """The modules from which it takes tests."""
-    return {line.partition("::")[0] for line in collection(*arguments).splitlines() if "::" in line}
+def collected(marker: str = "") -> set[str]:
+    """The modules from which it takes tests, or tests with a marker."""
+    lines = [line.split() for line in collection().splitlines() if line.startswith("test: ")]
+    return {module for _, module, *markers in lines if not marker or marker in markers}
 
 
 def modules() -> dict[str, set[str]]:
@@ -169,7 +182,7 @@ def test_X42_pytest_without_arguments_takes_the_whole_suite() -> None:
 def test_X43_the_unit_marker_takes_unit_tests_and_no_others() -> None:
     known = modules()
 
-    found = collected("-m", "unit")
+    found = collected("unit")
 
     assert found
     assert [name for name in found if "unit" not in known[name]] == []
@@ -197,11 +210,11 @@ def test_a_unit_test_that_is_not_fast_fails(tmp_path: Path) -> None:
 def test_X44_the_integration_marker_takes_integration_tests_and_no_others() -> None:
     known = modules()
 
-    found = collected("-m", "integration")
+    found = collected("integration")
 
     assert Path(__file__).resolve().relative_to(ROOT).as_posix() in found
     assert [name for name in found if "integration" not in known[name]] == []
-    assert not found & collected("-m", "unit")
+    assert not found & collected("unit")
 
 
 def test_X45_types_are_checked_strictly() -> None:

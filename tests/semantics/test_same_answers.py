@@ -40,7 +40,7 @@ MIXES = (
 )
 """Several at once: the first is the primary, and fields lie in any. A server by itself, too, which takes its time."""
 
-EVERYDAY, SOAK = 400, 20_000
+EVERYDAY, SOAK = 200, 20_000
 MIXED, MIXED_SOAK = 30, 2_000
 """Of each of them."""
 
