@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-from heaven_core.backend import Batch, Fetch, Locate
+from heaven_core.backend import Batch, Fetch, Limits, Locate, Scan
 from heaven_core.batch import frozen_columns, is_stream, make_batch, mappings
 from heaven_core.errors import (
     AmbiguousId,
@@ -30,6 +30,7 @@ from heaven_core.errors import (
     a_kind,
     shown,
 )
+from heaven_core.handlers import IdSet
 from heaven_core.narrow import is_mapping, iterator
 from heaven_core.stored import StoredEntity
 from heaven_core.types import Identifier, Refused
@@ -259,12 +260,29 @@ class Access(ABC):
             writer.lock()
             if entity is not None:
                 return self._delete(writer, self._writable(entity), wanted)
-            groups: dict[str, list[str]] = {}
-            for one in wanted:
-                holder = self._holder(one, None, writer.tx)
+            groups = self._held(wanted, writer.tx)
+            return sum(self._delete(writer, self._writable(name), found) for name, found in groups.items())
+
+    def _held(self, ids: Sequence[str], tx: Any) -> dict[str, list[str]]:
+        """The ids of rows by the entity that has them; absent ones are left out."""
+        usable, errors = self.core().usable_stored()
+        layouts = [one.layout for one in usable if one.derive is None]
+        groups: dict[str, list[str]] = {}
+        if len(ids) <= len(layouts) or errors:
+            for one in ids:
+                holder = self._holder(one, None, tx)
                 if holder is not None:
                     groups.setdefault(holder.schema.id, []).append(one)
-            return sum(self._delete(writer, self._writable(name), found) for name, found in groups.items())
+            return groups
+        seen: set[str] = set()
+        for layout in layouts:
+            scan = Scan(layout, ("object_id",), where=IdSet(ids), limits=Limits(None, None, None))
+            found = [one for (one,) in self.core().primary.run(scan, tx).tuples]
+            if twice := seen.intersection(found):
+                self._holder(min(twice), None, tx)  # which raises
+            seen.update(found)
+            groups[layout.entity] = found
+        return {name: found for name, found in groups.items() if found}
 
     def _delete(self, writer: Writer, stored: StoredEntity, ids: list[str]) -> int:
         self._veto(stored, "delete", ids, None)

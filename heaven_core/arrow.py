@@ -5,7 +5,8 @@ pyarrow, pandas and polars are imported here and nowhere else in the kernel.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -178,10 +179,47 @@ def csv_rows(file: Path, schema: EntitySchema) -> Iterator[list[dict[str, Any]]]
     parse = csv.ParseOptions(newlines_in_values=True)
     try:
         with csv.open_csv(file, convert_options=convert, parse_options=parse) as opened:
+            _check_separator(file, schema, opened.schema.names)
             for batch in opened:
                 yield table_rows(schema, pa.Table.from_batches([batch]))
     except pa.ArrowInvalid as error:
+        texts = csv.ConvertOptions(
+            column_types=dict.fromkeys(types, pa.string()), null_values=[""], strings_can_be_null=True
+        )
+        told = {name: kind for name, kind in types.items() if kind != pa.string()}
+        with suppress(pa.ArrowInvalid), csv.open_csv(file, convert_options=texts, parse_options=parse) as opened:
+            _raise_at_culprit(schema, opened, told)
         raise InvalidValue(f"{file.name}: {describe(error)}") from error
+
+
+def _check_separator(file: Path, schema: EntitySchema, names: Sequence[str]) -> None:
+    if len(names) == 1 and names[0] not in schema.by_name and any(one in names[0] for one in ";\t|"):
+        raise InvalidValue(f"{file.name}: its columns are not separated by commas, as those of a CSV file are here")
+
+
+def _raise_at_culprit(schema: EntitySchema, batches: Any, types: Mapping[str, Any]) -> None:
+    """Raise for the first cell of a CSV file that is not of its column's type."""
+    pa, row = _pyarrow(), 0
+    for batch in batches:
+        columns = {name: batch.column(name) for name in batch.schema.names if name in types}
+        for name, column in columns.items():
+            try:
+                column.cast(types[name])
+            except pa.ArrowInvalid:
+                for place, value in enumerate(column.to_pylist()):
+                    if not _is_castable(value, types[name]):
+                        why = f"is no {schema.by_name[name].dtype.identifier}"
+                        raise InvalidValue.at(schema.id, name, row + place, value, why) from None
+        row += batch.num_rows
+
+
+def _is_castable(value: str | None, kind: Any) -> bool:
+    pa = _pyarrow()
+    try:
+        pa.scalar(value, pa.string()).cast(kind)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 def write_parquet(frame: ResultFrame, stream: BinaryIO) -> None:

@@ -41,6 +41,7 @@ from heaven_core.placement import (
     place,
     placement_from_dict,
     placement_to_dict,
+    types_in,
     without_files,
 )
 from heaven_core.registry import registries
@@ -236,7 +237,8 @@ class WorkspaceCore:
         try:
             return self._stored[entity]
         except (KeyError, TypeError):
-            return self._find(entity)
+            pass  # what is raised below has nothing to do with it
+        return self._find(entity)
 
     def _find(self, entity: Any) -> StoredEntity:
         identifier = self._identifier(entity)
@@ -310,7 +312,7 @@ class WorkspaceCore:
             ) from error
         cls = Entity.from_schema(schema)
         try:
-            placement = placement_from_dict(row["placement"])
+            placement = self._opened(identifier, row["placement"])
             return self._made(cls.schema(), cls, placement, row["owner"] or "")
         except (KeyError, TypeError, AttributeError) as error:
             raise StorageError(f"the record of entity {identifier!r} is damaged; restore a backup") from error
@@ -318,12 +320,12 @@ class WorkspaceCore:
     def _bind(self, cls: type[Entity]) -> StoredEntity:
         """The entity with the user's class in place of the generated one."""
         row = self._raw[cls.identifier]
-        made = self._made(cls.schema(), cls, placement_from_dict(row["placement"]), row["owner"] or "")
+        made = self._made(cls.schema(), cls, self._opened(cls.identifier, row["placement"]), row["owner"] or "")
         self._stored[made.schema.id] = made
         return made
 
     def _made(self, schema: EntitySchema, cls: type[Entity], placement: dict[str, Placed], owner: str) -> StoredEntity:
-        self._check_opened(schema, {one.backend for one in placement.values()})
+        self.open_spare(sorted({one.backend for one in placement.values()}))
         layouts = layouts_of(schema, placement, self.types)
         layout = layouts[PRIMARY]
         derive = resolve_derive(schema, cls) if schema.derived else None
@@ -336,14 +338,24 @@ class WorkspaceCore:
         backend = external or backend
         return StoredEntity(schema, cls, placement, layout, backend, self.registries, **more)
 
-    def _check_opened(self, schema: EntitySchema, names: set[str]) -> None:
-        """Open what fields lie in; raise if the workspace was opened without it."""
-        self.open_spare(sorted(names))
-        if lacking := sorted(names - self.types.keys()):
-            raise PlacementError(
-                f"{schema.id}: fields lie in {', '.join(map(repr, lacking))}, and the workspace was opened without; "
-                "open it with the same backends= as when the entity was registered"
-            )
+    def _opened(self, identifier: str, body: Mapping[str, Any]) -> dict[str, Placed]:
+        """A stored placement, with what fields lie in opened.
+
+        Raises:
+            PlacementError: the workspace was opened without it, or with something else of that name.
+        """
+        made = types_in(body)
+        self.open_spare(sorted(made))
+        for name, kind in sorted(made.items()):
+            found = self.types.get(name)
+            if found is None or (kind and found != kind):
+                how = f"{name!r}: {kind!r}" if kind else f"{name!r}"
+                now = "the workspace was opened without" if found is None else f"here that is {found!r}"
+                raise PlacementError(
+                    f"{identifier}: fields lie in backend {name!r}{kind and f' of type {kind!r}'}, and {now}; open it "
+                    f"with the same backends= as when the entity was registered, {how} among them"
+                )
+        return placement_from_dict(body)
 
     def _spread(self, schema: EntitySchema, layouts: Mapping[str, Layout]) -> SpreadBackend:
         """The engines of an entity whose fields lie in several."""
@@ -484,7 +496,7 @@ class WorkspaceCore:
         row = {
             "object_id": schema.id,
             "body": schema.to_dict(),
-            "placement": placement_to_dict(placement),
+            "placement": placement_to_dict(placement, self.types),
             "owner": owner,
         }
         return stored, diff, row

@@ -20,7 +20,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from threading import RLock
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, cast, overload
 
 from attrs import frozen
 
@@ -492,13 +492,30 @@ def _checked_engine(ref: PluginRef, plugin: StoragePlugin) -> Outcome:
         if plugin.available():
             handlers = plugin.load_handlers()
             if callable(handlers):
-                list(cast("Iterable[object]", handlers()))
-            plugin.load_backend()
+                _check_handlers(plugin.name, cast("Iterable[Any]", handlers()))
+            _check_methods(plugin.load_backend(), primary=plugin.primary)
     except PluginLoadError as error:
         return _unresolved(ref, error)
     except Exception as error:  # noqa: BLE001  # what makes the handlers is foreign code
         return PluginFailure(ref, "attribute", error, _other_version(ref))
     return plugin
+
+
+def _check_handlers(name: str, handlers: Iterable[Any]) -> None:
+    for one in handlers:
+        if one.key.backend != name:
+            raise TypeError(f"a handler for {one.key.op} is made for backend {one.key.backend!r}, not {name!r}")
+
+
+def _check_methods(made: object, *, primary: bool) -> None:
+    """Refuse a class without a method that the kernel will call; of a function nothing is known."""
+    from heaven_core.backend import Backend, Primary
+
+    protocols = (Backend, Primary) if primary else (Backend,)
+    wanted = {name for one in protocols for name, what in vars(one).items() if callable(what) and name[0] != "_"}
+    lacking = sorted(name for name in wanted if isinstance(made, type) and not callable(getattr(made, name, None)))
+    if lacking:
+        raise TypeError(f"its backend has no {' and no '.join(lacking)}")
 
 
 def _unresolved(ref: PluginRef, error: PluginLoadError) -> PluginFailure:

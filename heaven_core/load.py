@@ -110,11 +110,16 @@ def _parquet(file: Path, schema: EntitySchema) -> Iterator[Rows]:
 def _csv(file: Path, schema: EntitySchema) -> Iterator[Rows]:
     from heaven_core.arrow import csv_rows
 
+    total = 0
     for rows in csv_rows(file, schema):
-        yield [{name: _from_text(schema, name, value) for name, value in row.items()} for row in rows]
+        yield [
+            {name: _from_text(schema, name, value, number) for name, value in row.items()}
+            for number, row in enumerate(rows, total)
+        ]
+        total += len(rows)
 
 
-def _from_text(schema: EntitySchema, name: str, value: Any) -> Any:
+def _from_text(schema: EntitySchema, name: str, value: Any, row: int) -> Any:
     """A cell of a CSV file: lists and JSON are JSON texts."""
     field = schema.by_name.get(name)
     if value is None or field is None:
@@ -123,7 +128,7 @@ def _from_text(schema: EntitySchema, name: str, value: Any) -> Any:
         try:
             return json.loads(value)
         except ValueError as error:
-            raise InvalidValue.at(schema.id, name, None, value, "is no JSON, as which lists stand in CSV") from error
+            raise InvalidValue.at(schema.id, name, row, value, "is no JSON, as which lists stand in CSV") from error
     return _from_json(schema, name, value)
 
 

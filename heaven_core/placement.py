@@ -80,7 +80,9 @@ def _placed(
         raise PlacementError(f"{_where(field)}: one backend holds a field, not {' and '.join(sorted(names))}")
     backend = names.pop() if names else _usual_backend(field, configured, registries)
     if backend not in backends:
-        raise PlacementError(f"{_where(field)}: there is no backend {backend!r}; {did_you_mean(backend, backends)}")
+        kinds = registries.backend_types()
+        how = f"add {backend!r} to backends=" if backend in kinds else did_you_mean(backend, backends)
+        raise PlacementError(f"{_where(field)}: there is no backend {backend!r}; {how}")
     if backend != PRIMARY:
         _check_beside(field, backend, backends, registries)
     mirror = any(choice.mirror for choice in choices)
@@ -233,9 +235,17 @@ def _layout_of(
     return Layout(schema.id, backend, backend_type, columns)
 
 
-def placement_to_dict(placement: Placement) -> dict[str, Any]:
-    """The JSON form that is stored with the schema."""
-    return {name: placed.to_dict() for name, placed in placement.items()}
+def placement_to_dict(placement: Placement, types: Mapping[str, str]) -> dict[str, Any]:
+    """The JSON form that is stored with the schema; of a backend beside the primary with its type."""
+    return {
+        name: placed.to_dict() | ({} if placed.backend == PRIMARY else {"type": types[placed.backend]})
+        for name, placed in placement.items()
+    }
+
+
+def types_in(body: Mapping[str, Any]) -> dict[str, str]:
+    """The backends that a stored placement names, with their types; "" where it does not say."""
+    return {one["backend"]: one.get("type", "") for one in body.values()}
 
 
 def placement_from_dict(body: Mapping[str, Any]) -> dict[str, Placed]:

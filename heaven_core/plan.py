@@ -437,11 +437,12 @@ class Planner:
             self._note("aggregate", leaf, resolved.ctx, fragment.native, fragment.notes, owner=_owner(resolved))
         return fragment
 
-    def _grouped_in_python(self, where: Where | None) -> Rows:
+    def _grouped_in_python(self, where: Where | None, notes: str = "") -> Rows:
         aggregates = tuple(_python_aggregate(alias, one) for alias, one in self.query.aggregates)
         fields = [one.field.name for _, one, _ in aggregates if one.field is not None]
         names = tuple(dict.fromkeys(("object_id", *self.query.group, *fields)))
-        self.steps.append({"step": "group", "backend": self._part()[1].backend, "mode": "python"})
+        step = {"step": "group", "backend": self._part()[1].backend, "mode": "python"}
+        self.steps.append({**step, "notes": notes} if notes else step)
         if self.dry:
             return Rows((), (), [])
         scan = self._group_scan(None, aggregates)

@@ -434,7 +434,7 @@ class SpreadPlanner(Planner):
     def _grouped(self, where: Where | None) -> Rows:
         if self.home in self._holding(self._fields(self._grouped_fields())):
             return super()._grouped(where)
-        return self._grouped_in_python(where)
+        return self._grouped_in_python(where, "over fields of several engines")
 
 
 class _Asked(NamedTuple):

@@ -185,6 +185,8 @@ def stored(workspace: str, report: Report, *, repaired: bool) -> Iterator[Check]
     for finding, count in _counted(report.findings if not report.ok else ()):
         can_mend = finding.repairable and not repaired
         advice = f"hb doctor {workspace} --repair" if can_mend else "restore a backup"
+        if finding.kind == "unusable-entity":  # whose own words say what to do
+            advice = "see what it says; nothing of it is lost"
         yield Check("stored", _place(finding), "broken", _words(finding, count), advice)
     if report.ok:
         yield Check("stored", workspace, "ok", f"{report.entities} entities")

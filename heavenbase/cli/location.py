@@ -149,6 +149,7 @@ _ASIDE = {
 
 
 def _check_main(workspace: str, path: str | None, main: Options) -> None:
+    from heaven_core import marker
     from heaven_core.errors import WorkspaceError, did_you_mean
     from heaven_core.placement import PRIMARY
     from heaven_core.workspace import holds_data, workspace_ids
@@ -164,6 +165,12 @@ def _check_main(workspace: str, path: str | None, main: Options) -> None:
         where = "the usual place; name others by --path or --backends"
         if known := workspace_ids():
             where += f"; {did_you_mean(workspace, known)}"
+    made = marker.primary_of(str(_folder(workspace, path, main)))
+    if made is not None and made != main["type"]:
+        raise WorkspaceError(
+            f"workspace {workspace!r} has a primary of type {made!r}; name it, as in "
+            f"""--backends '{{"main": {{"type": "{made}", ...}}}}'"""
+        )
     raise WorkspaceError(f"no SQLite workspace {workspace!r} in {where}")
 
 

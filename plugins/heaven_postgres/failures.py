@@ -56,8 +56,8 @@ _AT_THE_DOOR = (
 )
 
 
-def unreachable(error: psycopg.Error, name: str) -> HeavenError:
-    """The error for a connection that did not come to be."""
+def unreachable(error: psycopg.Error, name: str, *, named: bool) -> HeavenError:
+    """The error for a connection that did not come to be; `named` says that somebody said where the server is."""
     code, text = error.sqlstate, str(error)
     if code in _BY_CODE:
         return translated(error, name)
@@ -67,7 +67,8 @@ def unreachable(error: psycopg.Error, name: str) -> HeavenError:
         why = _AT_THE_DOOR[0][1]
     else:
         why = next((why for words, why in _AT_THE_DOOR if words in text), "the server cannot be reached; see the cause")
-    return BackendUnavailable(f"backend {name!r}: {why}")
+    where = "" if named else "; no 'url' was given, and the setting server.url (HEAVENBASE_SERVER_URL) has none"
+    return BackendUnavailable(f"backend {name!r}: {why}{where}")
 
 
 def gone(name: str) -> BackendUnavailable:

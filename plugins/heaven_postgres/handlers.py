@@ -21,6 +21,7 @@ from heaven_core.types import Array, LogicalType, Vector, canonical_json
 from heaven_postgres.statements import INDEXED_CHARS, ending, words_column
 
 BACKEND = "postgres"
+FEW_ITEMS = 8
 _SIGNS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">=", "eq": "="}
 
 
@@ -76,6 +77,9 @@ class PostgresDialect(Dialect):
     def array_overlaps(self, field: FieldSchema, argument: Sequence[Any], strategy: str) -> Sql:
         if not argument:
             return NEVER
+        if len(argument) <= FEW_ITEMS:  # which an index can find
+            parts = [f"{_items(field)} @> ?::jsonb"] * len(argument)
+            return f"({' or '.join(parts)})", tuple(_json(field, [one]) for one in argument)
         found = f"select 1 from jsonb_array_elements({_items(field)}) item where item.value = any(?::jsonb[])"
         return f"exists ({found})", ([_json(field, [one])[1:-1] for one in argument],)
 
@@ -167,7 +171,9 @@ def _path(steps: Sequence[str | int]) -> list[str]:
 
 
 def _strategies(dtype: type[LogicalType[Any]], op: Op) -> Sequence[str]:
-    if dtype.kind in {"array", "json"}:
+    if dtype.kind == "array":
+        return ("inline", "json", "side")
+    if dtype.kind == "json":
         return ("inline", "json")
     if op.name == "match":
         return ("inverted",)

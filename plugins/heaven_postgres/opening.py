@@ -5,6 +5,7 @@ Not here: what is done on the connections (`heaven_postgres.engine`).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -47,7 +48,8 @@ class Server:
             raise ConfigError(
                 f"backend {self.name!r} of type postgres takes no option {word!r}; {did_you_mean(word, OPTIONS)}"
             )
-        self._conninfo = _conninfo(self.name, options.get("url") or settings.get("server.url") or "")
+        self._url = options.get("url") or settings.get("server.url") or ""
+        self._conninfo = _conninfo(self.name, self._url)
         usual = f"hb_{self._workspace}" if self.name == PRIMARY else f"hb_{self._workspace}.{self.name}"
         self.schema = _schema(self.name, options.get("schema"), usual)
         self.connections = _connections(self.name, options.get("connections", USUAL_CONNECTIONS))
@@ -61,7 +63,7 @@ class Server:
         try:
             raw: Any = psycopg.connect(self._conninfo, autocommit=True, cursor_factory=psycopg.RawCursor)
         except psycopg.Error as error:
-            raise unreachable(error, self.name) from error
+            raise unreachable(error, self.name, named=bool(self._url)) from error
         connection = Connection(raw)
         try:
             self._check_server(raw)
@@ -112,11 +114,12 @@ class Server:
             connection.run(_LOCK)
             if self._is_ours(connection):  # another process was quicker
                 return
-            if not connection.rows("select 1 from pg_namespace where nspname = ?", (self.schema,)):
+            own = not connection.rows("select 1 from pg_namespace where nspname = ?", (self.schema,))
+            if own:
                 connection.run(f"create schema {quote(self.schema)}")
             connection.run(statements.STATE)
-            text = f"insert into {statements.STATE_TABLE} values (1, ?, 0, 0, ?, ?, null)"
-            connection.run(text, (FORMAT, self._workspace, self.name))
+            text = f"insert into {statements.STATE_TABLE} values (1, ?, 0, 0, ?, ?, null, ?)"
+            connection.run(text, (FORMAT, self._workspace, self.name, own))
 
     def _check(self, connection: Connection) -> str | None:
         text = f"select format, workspace, backend, text_rules from {statements.STATE_TABLE}"
@@ -137,7 +140,10 @@ class Server:
         return rules
 
     def find_pgvector(self, connection: Connection) -> None:
-        """Know whether pgvector is there; install it where the server has it and the user may. In a transaction."""
+        """Know whether pgvector is there; install it where that can be done. In a transaction.
+
+        Without it vectors are searched in memory, so whatever stands in the way is no error.
+        """
         if self.pgvector is None and connection.rows(statements.INSTALLABLE):
             connection.run("savepoint hb_extension")
             try:
@@ -146,8 +152,7 @@ class Server:
                 if connection.broken:
                     raise
                 connection.run("rollback to savepoint hb_extension")
-                if error.sqlstate != "42501":  # not allowed, so that vectors are searched in memory
-                    raise
+                logging.getLogger("heavenbase").info("backend %r: no pgvector (%s)", self.name, error.sqlstate)
             connection.run("release savepoint hb_extension")
             found = connection.rows(statements.EXTENSION)
             self.pgvector = found[0][0] if found else None
@@ -161,7 +166,7 @@ class Server:
                 yield entity, fields
 
     def destroy(self) -> None:
-        """Drop our tables, and the schema if nothing else is in it."""
+        """Drop our tables, and the schema if we have made it and nothing else is in it."""
         connection = self.connect()
         try:
             if not self._is_ours(connection):
@@ -169,10 +174,11 @@ class Server:
             self._check(connection)
             with connection.raw.transaction():
                 connection.run(_LOCK)
+                own = connection.rows(f"select own_schema from {statements.STATE_TABLE}")[0][0]
                 tables = [name for (name,) in connection.rows(statements.OWN_TABLES, (self.schema,))]
                 for name in (*tables, "hb.vectors", "hb.state"):
                     connection.run(f"drop table if exists {quote(name)}")
-                if not connection.rows(statements.TABLES, (self.schema,)):
+                if own and not connection.rows(statements.TABLES, (self.schema,)):
                     self._drop_schema(connection)
         finally:
             connection.close()
@@ -182,8 +188,6 @@ class Server:
             with connection.raw.transaction():
                 connection.run(f"drop schema {quote(self.schema)}")
         except psycopg.errors.DependentObjectsStillExist:  # somebody's functions or types
-            pass
-        except psycopg.errors.InsufficientPrivilege:  # somebody else made the schema for us
             pass
 
 

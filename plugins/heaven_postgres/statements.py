@@ -24,11 +24,11 @@ STATE_TABLE = '"hb.state"'
 
 STATE = f"""create table if not exists {STATE_TABLE} (
     id integer primary key check (id = 1), format integer not null, lsn bigint not null, epoch bigint not null,
-    workspace text not null, backend text not null, text_rules text
+    workspace text not null, backend text not null, text_rules text, own_schema boolean not null
 );
 create table if not exists "hb.vectors" (entity text collate "C" primary key, version bigint not null)"""
 """`text_rules` says with which version of them the full-text columns were made, null where there has been none;
-`version` is that of an entity's vectors."""
+`own_schema` says that the engine has made the schema; `version` is that of an entity's vectors."""
 
 TABLES = "select table_name::text from information_schema.tables where table_schema = ?"
 
@@ -187,6 +187,8 @@ def indexes(layout: Layout, one: Column, vectors: str | None) -> Iterator[str]:
         yield f"alter table {source} add {what} deferrable initially immediate"
     if one.field.index:
         yield f"create index on {source} " + (f'({name}, "object_id")' if short else f"using hash ({name})")
+    if one.strategy == "side":
+        yield f"create index on {source} using gin (({name}::jsonb) jsonb_path_ops)"
     if "suffix-index" in one.indexes:
         yield f'create index on {source} (({ending(name)}) collate "C", "object_id")'
     if "inverted" in one.indexes:

@@ -992,9 +992,13 @@ def test_storage_comes_before_extensions_in_the_list(site: Site, index: Index) -
     assert [(row["kind"], row["name"]) for row in index.listing()] == [("storage", "zebra"), ("extension", "audit")]
 
 
+WHOLE = "class Backend:\n    ddl = write = delete = run = estimate = recover = close = lambda *given: None"
+"""A backend with every method that the kernel calls."""
+
+
 def test_a_check_loads_everything(site: Site, index: Index) -> None:
     site.storage("quack")
-    site.write("hb_quack_backend", "class Backend: ...")
+    site.write("hb_quack_backend", WHOLE)
     site.write("hb_quack_handlers", "HANDLERS = {}")
     site.extension("audit")
 
@@ -1007,13 +1011,23 @@ def test_a_check_loads_everything(site: Site, index: Index) -> None:
     assert {"hb_quack_backend", "hb_quack_handlers"} <= sys.modules.keys()
 
 
+MISNAMED = """
+from heaven_core.handlers import Handler, Key
+
+def HANDLERS():
+    yield Handler(Key("integer", "eq", "quak", "inline"), lambda *given: None, "quack")
+"""
+
+
 @pytest.mark.parametrize(
     ("backend", "handlers", "stage"),
     [
-        ("class Backend: ...", "1 / 0", "import"),
-        ("class Backend: ...", "OTHER = {}", "attribute"),
+        (WHOLE, "1 / 0", "import"),
+        (WHOLE, "OTHER = {}", "attribute"),
         ("import hb_absent", "HANDLERS = {}", "import"),
         ("Backend = None", "HANDLERS = {}", "type"),
+        (WHOLE.replace("= estimate", ""), "HANDLERS = {}", "attribute"),
+        (WHOLE, MISNAMED, "attribute"),
     ],
 )
 def test_a_check_finds_broken_handlers_and_backends(

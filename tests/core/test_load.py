@@ -237,11 +237,13 @@ def test_a_value_that_another_row_of_the_file_has_is_named_with_its_row(ws: hb.H
         ("books.xlsx", b"", ConfigError, r"'books.xlsx' has no ending that says its format \(\.parquet, \.csv"),
         ("missing.csv", None, StorageError, "'missing.csv' cannot be read"),
         ("books.parquet", b"no parquet at all", InvalidValue, "this is no Parquet file"),
-        ("books.csv", b"pages\nmany\n", InvalidValue, "books.csv: "),
+        ("books.csv", b"title,pages\na,1\nb,many\n", InvalidValue, r"^book\.pages, row 1: 'many' is no integer$"),
+        ("books.csv", b"price\n1,5\n", InvalidValue, "books.csv: "),
+        ("books.csv", b"title;pages\na;1\n", InvalidValue, "books.csv: its columns are not separated by commas"),
         ("books.jsonl", b'{"title": "a"}\nnonsense\n', InvalidValue, "books.jsonl, line 2: this is no JSON"),
         ("books.jsonl", b"[1]\n", InvalidValue, "line 1: this is a list; each line is one object"),
         ("books.jsonl", b'{"cover": "%"}\n', InvalidValue, "is no base64"),
-        ("books.csv", b"tags\nx\n", InvalidValue, "is no JSON, as which lists stand in CSV"),
+        ("books.csv", b"tags\n[]\nx\n", InvalidValue, "tags, row 1: 'x' is no JSON, as which lists stand in CSV"),
     ],
 )
 def test_a_file_that_cannot_be_loaded_is_refused_in_one_sentence(

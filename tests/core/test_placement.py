@@ -74,9 +74,9 @@ def test_a_mirror_is_remembered_and_one_that_is_none_leaves_no_trace() -> None:
     mirrored = _placed(_field(None, StoreChoice("other", "inverted", mirror=True)), two)
     plain = _placed(_field(None, StoreChoice("other")), two)
 
-    assert placement_to_dict({"x": mirrored, "y": plain}) == {
-        "x": {"backend": "other", "strategy": "inline", "indexes": ["inverted"], "mirror": True},
-        "y": {"backend": "other", "strategy": "inline", "indexes": []},
+    assert placement_to_dict({"x": mirrored, "y": plain}, two) == {
+        "x": {"backend": "other", "strategy": "inline", "indexes": ["inverted"], "mirror": True, "type": "sqlite"},
+        "y": {"backend": "other", "strategy": "inline", "indexes": [], "type": "sqlite"},
     }
     assert placement_from_dict(placement_to_dict({"x": mirrored, "y": plain})) == {"x": mirrored, "y": plain}
 
@@ -177,7 +177,7 @@ def test_vectors_lie_in_the_one_engine_beside_the_primary_that_ranks_them(backen
 def test_a_placement_survives_its_json_form() -> None:
     placement = {"a": Placed("main", "inline", ("inverted", "suffix-index")), "b": Placed("main", "json")}
 
-    assert placement_from_dict(json.loads(json.dumps(placement_to_dict(placement)))) == placement
+    assert placement_from_dict(json.loads(json.dumps(placement_to_dict(placement, ONE)))) == placement
 
 
 def test_a_layout_has_the_fields_of_its_backend_and_the_id() -> None:

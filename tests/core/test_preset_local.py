@@ -75,7 +75,7 @@ def test_a_profile_may_name_an_engine_that_is_installed() -> None:
 def test_only_the_preset_has_them() -> None:
     with (
         hb.HeavenBase("demo", backends={"main": "sqlite"}) as ws,
-        pytest.raises(PlacementError, match="there is no backend 'duckdb'; known: main"),
+        pytest.raises(PlacementError, match="there is no backend 'duckdb'; add 'duckdb' to backends="),
     ):
         ws.register(Sale)
     with hb.HeavenBase("both", preset="local", backends={"columns": "duckdb"}) as ws:
@@ -96,7 +96,7 @@ def test_opened_without_them_the_workspace_says_which_are_missing() -> None:
 
     with hb.HeavenBase("demo", backends={"main": "sqlite"}) as ws:
         with pytest.raises(
-            PlacementError, match="sale: fields lie in 'duckdb', 'lancedb', and the workspace was opened"
+            PlacementError, match="sale: fields lie in backend 'duckdb' of type 'duckdb', and the workspace was opened"
         ):
             ws.query("sale")
         assert [one.kind for one in ws.check().findings] == ["unusable-entity"]

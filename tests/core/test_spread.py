@@ -367,3 +367,15 @@ def test_a_plan_says_which_engine_answers_what(ws: hb.HeavenBase) -> None:
         ("scan", "side"),
     ]
     assert plan.steps[2]["rows"] == 14
+
+
+@pytest.mark.engines("duckdb")
+def test_a_name_that_means_another_engine_than_before_is_refused(ws: hb.HeavenBase, tmp_path: Path) -> None:
+    fill(ws)
+    ws.close()
+
+    with (
+        hb.HeavenBase("spread", path=tmp_path / "ws", backends={**BACKENDS, "far": "duckdb"}) as other,
+        pytest.raises(PlacementError, match="fields lie in backend 'far' of type 'sqlite', and here that is 'duckdb'"),
+    ):
+        other.count("doc")

@@ -136,7 +136,7 @@ def test_what_lies_on_the_server_is_as_it_was(ws: hb.HeavenBase, raw: Any) -> No
         ("_rowid", "bigint", ""),
     ]
     assert [one[1] for one in columns if one[0] == "hb.state"] == [
-        *("id", "format", "lsn", "epoch", "workspace", "backend", "text_rules")
+        *("id", "format", "lsn", "epoch", "workspace", "backend", "text_rules", "own_schema")
     ]
     assert sorted(one.split(" USING ")[1] for (one,) in indexes) == [
         "btree (_rowid)",
@@ -224,6 +224,32 @@ def test_dropping_a_workspace_leaves_what_others_put_beside_it(ws: hb.HeavenBase
 
     found = raw.execute("select tablename from pg_tables where schemaname = current_schema()").fetchall()
     assert found == [("theirs",)]
+
+
+def test_dropping_a_workspace_leaves_a_schema_that_was_there_before(
+    opened: Open, options: dict[str, Any], raw: Any
+) -> None:
+    raw.execute(f'create schema "{options["schema"]}"')
+    with opened() as ws:
+        ws.register(Note)
+        ws.drop()
+
+    assert raw.execute("select current_schema()").fetchone() == (options["schema"],)
+    assert not raw.execute("select 1 from pg_tables where schemaname = current_schema()").fetchall()
+
+
+def test_arrays_with_a_side_table_have_an_index_over_their_items(opened: Open, raw: Any) -> None:
+    class Paper(hb.Entity):
+        authors = hb.field(hb.Array[hb.ShortText]).store(strategy=hb.SideTable)
+
+    with opened() as ws:
+        ws.register(Paper)
+        (one, *_) = ws.upsert_many(Paper, [{"authors": ["Ada", "Ben"]}, {"authors": ["Ben"]}, {}])
+        raw.execute("set enable_seqscan = off")
+        plan = raw.execute("""explain select 1 from paper t where t.authors::jsonb @> '["Ada"]'::jsonb""").fetchall()
+
+        assert ws.query(Paper).where(Paper.authors.array_contains("Ada")).execute().ids == [one]
+        assert "Bitmap Index Scan" in str(plan)
 
 
 def test_a_long_name_is_not_cut_and_takes_no_other_s_place(opened: Open) -> None:
