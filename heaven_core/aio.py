@@ -176,6 +176,8 @@ class AsyncWorkspace(AsyncAccess):
                 yield AsyncAccess(tx, lane, self._workspace)
             except BaseException as error:
                 await lane.write(block.__exit__, type(error), error, error.__traceback__)
+                if isinstance(error, asyncio.CancelledError):  # a write inside may have said that it was done
+                    error.committed = False  # type: ignore[attr-defined]
                 raise
             await lane.write(block.__exit__, None, None, None)
 

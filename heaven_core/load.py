@@ -10,11 +10,11 @@ import json
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
-from os import strerror
+from os import fsencode, strerror
 from pathlib import Path
 from typing import Any
 
-from heaven_core.errors import ConfigError, InvalidValue, StorageError, a_kind, did_you_mean
+from heaven_core.errors import ConfigError, InvalidValue, StorageError, a_kind, did_you_mean, shown
 from heaven_core.narrow import is_dict
 from heaven_core.parts import PART_ROWS
 from heaven_core.schema import EntitySchema
@@ -34,7 +34,12 @@ def file_parts(path: Any, schema: EntitySchema, form: str | None) -> Iterator[Ro
     """
     if not isinstance(path, str) and not hasattr(path, "__fspath__"):
         raise ConfigError(f"load takes the path of a file, not {a_kind(path)}")
-    file = Path(path).expanduser()
+    try:
+        file = Path(path).expanduser()
+        if b"\0" in fsencode(file):
+            raise ValueError(path)
+    except (RuntimeError, ValueError):
+        raise ConfigError(f"load takes the path of a file, and {shown(path)} can be none") from None
     return _checked(file, PARTS[_form(file, form)](file, schema))
 
 
@@ -56,6 +61,8 @@ def _checked(file: Path, parts: Iterator[Rows]) -> Iterator[Rows]:
     while True:
         try:
             part = next(parts, None)
+        except UnicodeError as error:
+            raise InvalidValue(f"{file.name!r} is not written in UTF-8") from error
         except OSError as error:
             if isinstance(error, StorageError):
                 raise
@@ -71,7 +78,7 @@ def _checked(file: Path, parts: Iterator[Rows]) -> Iterator[Rows]:
 
 
 def _json_lines(file: Path, schema: EntitySchema) -> Iterator[Rows]:
-    with file.open(encoding="utf-8") as lines:
+    with file.open(encoding="utf-8-sig") as lines:
         numbered = enumerate(lines)
         while part := list(islice(numbered, PART_ROWS)):
             yield [_json_row(file, schema, number, line) for number, line in part if line.strip()]
@@ -80,7 +87,7 @@ def _json_lines(file: Path, schema: EntitySchema) -> Iterator[Rows]:
 def _json_row(file: Path, schema: EntitySchema, number: int, line: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidValue(f"{file.name}, line {number + 1}: this is no JSON; each line is one object") from error
     if not is_dict(row):
         raise InvalidValue(f"{file.name}, line {number + 1}: this is {a_kind(row)}; each line is one object")

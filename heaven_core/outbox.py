@@ -36,6 +36,9 @@ T = TypeVar("T")
 FORMAT = 1
 """The version of an entry's body."""
 
+MOST_BYTES = 64 << 20
+"""An entry that would be larger is made two: a primary may take no value of any size."""
+
 ATTEMPTS = 3
 """How often a reader tries to see every engine at one moment before it keeps writers out."""
 
@@ -121,13 +124,19 @@ class Outbox:
             return
         lsn = tx.lsn
         encoded = None if columns is None else {name: _encoded(layout, name, one) for name, one in columns.items()}
+        body = _packed(ids, encoded)
+        if len(body) > MOST_BYTES and len(ids) > 1:  # of values as large as files
+            half = len(ids) // 2
+            for part in (slice(0, half), slice(half, None)):
+                self.add(tx, layout, ids[part], columns and {name: one[part] for name, one in columns.items()})
+            return
         number = self._numbers[tx] = self._numbers.get(tx, 0) + 1
         entry: dict[str, Any] = {
             "object_id": f"{lsn:020d}-{number:08d}",
             "lsn": lsn,
             "entity": layout.entity,
             "backend": layout.backend,
-            "body": _packed(ids, encoded),
+            "body": body,
         }
         self._put(tx, self._outbox, OUTBOX_TABLE, [entry])
         self._put_state(tx, layout.entity, written=lsn)
@@ -177,13 +186,16 @@ class Outbox:
         It may be called several times.
         """
         for _ in range(ATTEMPTS):
-            before = self.state(entity)
-            if tx is not None and (tx.locked or before.applied < before.written):
+            # Asked by the transaction, it is a read of the transaction's, which a later commit of others contradicts.
+            before = self.state(entity, None if tx is None or tx.locked else tx)
+            waiting = before.applied < before.written
+            if tx is not None and (tx.locked or waiting):
                 _ = tx.lsn  # now nobody else can commit
-                self.settle(tx)
+                if waiting:
+                    self.settle(entity, tx)
                 return read()
-            if before.applied < before.written:
-                self.settle()
+            if waiting:
+                self.settle(entity)
                 before = self.state(entity)
             try:
                 found = read()
@@ -194,44 +206,54 @@ class Outbox:
             if self.state(entity) == before:
                 return found
         with self._core.writing() as own:
-            self.settle(own)
+            self.settle(entity, own)
             return read()
 
     # applying ----------------------------------------------------------------------------------------------------
 
     def after_commit(self, tx: Any) -> None:
         """Apply what a transaction has written; what cannot be applied now waits for the next who comes."""
-        if self._overlays.pop(tx, None) is None:
-            return
-        try:
-            self.settle()
-        except HeavenError as error:
-            logging.getLogger("heavenbase").warning(
-                "workspace %r: a commit has yet to reach another engine: %s", self._core.id, error
-            )
+        for entity in sorted({entity for entity, _ in self._overlays.pop(tx, {})}):
+            try:
+                self.settle(entity)
+            except HeavenError as error:
+                logging.getLogger("heavenbase").warning(
+                    "workspace %r: a commit has yet to reach another engine: %s", self._core.id, error
+                )
 
-    def settle(self, tx: Any = None) -> None:
-        """Apply every committed entry; in a transaction that holds the writers' lock, or in one of its own."""
+    def settle(self, entity: str, tx: Any = None) -> None:
+        """Apply every committed entry of an entity; in a transaction that holds the writers' lock, or in one's own.
+
+        Entities do not wait for each other: an engine that cannot be reached holds up those that have fields in it.
+        """
         if tx is None:
+            self._wake(entity)
             with self._core.writing() as own:
-                self.settle(own)
+                self.settle(entity, own)
             return
         done: list[str] = []
-        last: dict[str, int] = {}
-        for object_id, entry in self._entries(tx):
+        last = 0
+        for object_id, entry in self._entries(entity, tx):
             self._apply(entry)
             done.append(object_id)
-            last[entry.entity] = entry.lsn
+            last = entry.lsn
         if done:
             self._core.primary.delete(self._outbox, done, tx)
-        for entity, lsn in last.items():
-            self._put_state(tx, entity, applied=lsn)
+            self._put_state(tx, entity, applied=last)
 
-    def _entries(self, tx: Any) -> Iterator[tuple[str, Entry]]:
-        """What others have committed, in order."""
+    def _wake(self, entity: str) -> None:
+        """Have the engines of an entity at hand, before writers are kept out: one may belong to somebody else yet."""
+        spread = self._core.stored(entity).spread
+        for name, (backend, layout) in () if spread is None else spread.parts.items():
+            if name != PRIMARY:
+                backend.run(Scan(layout, limit=1, limits=Limits(None, None, None)))
+
+    def _entries(self, entity: str, tx: Any) -> Iterator[tuple[str, Entry]]:
+        """What others have committed of an entity, in order."""
         own = tx.lsn
-        scan = Scan(self._outbox, ("object_id", "lsn"), limits=Limits(None, None, None))
-        waiting = sorted(row[0] for row in self._core.primary.run(scan, tx).tuples if row[1] != own)
+        scan = Scan(self._outbox, ("object_id", "lsn", "entity"), limits=Limits(None, None, None))
+        found = self._core.primary.run(scan, tx).tuples
+        waiting = sorted(object_id for object_id, lsn, name in found if lsn != own and name == entity)
         for object_id in waiting:  # one at a time: a body may be large
             rows = self._core.primary.run(Fetch(self._outbox, (object_id,)), tx)
             row = (rows.make or row_maker(rows.names, rows.decoders))(rows.tuples)[0]

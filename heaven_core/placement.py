@@ -198,13 +198,18 @@ def without_files(placement: Placement) -> dict[str, Placed]:
     }
 
 
+MOST_CHARS = 60
 LSN = "_lsn"
 """The column of an engine beside the primary that holds the LSN of the write that a row comes from."""
 
 
 def lsn_column(backend: str) -> str:
-    """The column of the primary that holds the same for each engine beside it."""
-    return f"_v_{backend}"
+    """The column of the primary that holds the same for each engine beside it; at most 63 characters."""
+    if len(backend) <= MOST_CHARS:
+        return f"_v_{backend}"
+    from hashlib import blake2b
+
+    return f"_v_{backend[:40]}_{blake2b(backend.encode(), digest_size=8).hexdigest()}"
 
 
 def layouts_of(schema: EntitySchema, placement: Placement, backends: Mapping[str, str]) -> dict[str, Layout]:

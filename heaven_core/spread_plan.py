@@ -361,11 +361,23 @@ class SpreadPlanner(Planner):
     # answering ---------------------------------------------------------------------------------------------------
 
     def run(self) -> Rows:
-        if self.dry:
+        if self.dry or self._is_of_the_primary():
             return super().run()
         if self.spread.outbox.touches(self.tx, self.stored.schema.id):
             return self._over_everything()
         return self.spread.outbox.consistent(self.stored.schema.id, self.tx, self._anew)
+
+    def _is_of_the_primary(self) -> bool:
+        """Whether no other engine is asked for anything, so that none has to be in step."""
+        query = self.query
+        names = [*self._grouped_fields(), *(one.name for one in query.order if not (query.group or query.aggregates))]
+        if not (query.group or query.aggregates):
+            names += self.columns()
+        if query.near_ is not None:
+            names.append(query.near_.field.name)
+        if query.search_ is not None:
+            names += [field.name for field in self._search_fields()]
+        return self.home == PRIMARY and PRIMARY in self._holding([*_needs(query.filter), *self._fields(names)])
 
     def _anew(self) -> Rows:
         self.steps = []

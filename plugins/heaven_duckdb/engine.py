@@ -31,7 +31,7 @@ from heaven_core.backend import (
 )
 from heaven_core.errors import HeavenError, QueryError
 from heaven_core.evaluate import gathered, most_rows
-from heaven_core.handlers import IdSet
+from heaven_core.handlers import ConditionTooLarge, IdSet, fragments
 from heaven_core.sql import decoders, entity_table
 from heaven_core.sql_scan import count_sql, scan_sql
 from heaven_duckdb import statements
@@ -41,6 +41,8 @@ from heaven_duckdb.holder import Holder
 
 CHUNK = 5000
 ESTIMATE_BOUND = 10_000
+MOST_CONDITIONS = 300
+"""DuckDB's time to plan a query grows with the square of them, and faster."""
 
 
 class DuckBackend:
@@ -82,6 +84,8 @@ class DuckBackend:
         assert isinstance(request, Scan)  # only the primary is asked where an id lies
         if request.near is not None or request.search is not None:
             raise QueryError(f"backend {self.name!r}: DuckDB ranks nothing here")
+        if sum(1 for _ in fragments(request.where)) > MOST_CONDITIONS:
+            raise ConditionTooLarge(f"the query has more than {MOST_CONDITIONS} conditions")
         with self._using(request.limits) as cursor:
             if request.group is not None:
                 from heaven_duckdb.grouping import answer_groups

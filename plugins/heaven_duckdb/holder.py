@@ -22,6 +22,7 @@ from heaven_core.errors import (
     WorkspaceClosed,
     WorkspaceConflict,
 )
+from heaven_core.evaluate import deadline_exceeded
 from heaven_core.watch import Watch
 from heaven_duckdb import statements
 from heaven_duckdb.failures import busy, is_locked
@@ -54,13 +55,7 @@ class Holder:
     @contextmanager
     def cursor(self, limits: Limits | None = None) -> Generator[Any]:
         """A cursor of the file, which stays open meanwhile; interrupted where the limits say so."""
-        with self._lock:
-            if self._closed:
-                raise self._gone()
-            if self._connection is None:
-                self._connection = self._opened()
-            self._users += 1
-            cursor = self._connection.cursor()
+        cursor = self._taken(limits)
         try:
             with self._watch.over(cursor.interrupt, limits):
                 yield cursor
@@ -77,6 +72,34 @@ class Holder:
     def _gone(self) -> WorkspaceClosed:
         return WorkspaceClosed(f"backend {self._name!r}: the workspace was closed while this was going on")
 
+    def _taken(self, limits: Limits | None) -> Any:
+        """A cursor, as soon as no other process has the file; nobody else waits meanwhile.
+
+        Raises:
+            BackendBusy, DeadlineExceeded, QueryCancelled, WorkspaceClosed: it takes too long.
+        """
+        deadline = None if limits is None else limits.deadline
+        ends = time.monotonic() + (BUSY_WAIT_S if deadline is None else min(BUSY_WAIT_S, deadline))
+        while True:
+            try:
+                with self._lock:
+                    if self._closed:
+                        raise self._gone()
+                    if self._connection is None:
+                        self._connection = self._opened()
+                    self._users += 1
+                    return self._connection.cursor()
+            except duckdb.IOException as error:
+                if not is_locked(error):
+                    raise
+                if limits is not None and limits.cancel is not None:
+                    limits.cancel.check()
+                if time.monotonic() > ends:
+                    raise (
+                        busy(error, self._name) if deadline is None or deadline > BUSY_WAIT_S else deadline_exceeded()
+                    ) from error
+            time.sleep(BUSY_PAUSE_S)
+
     def _opened(self) -> Any:
         try:
             Path(self._path).parent.mkdir(parents=True, exist_ok=True)
@@ -84,25 +107,13 @@ class Holder:
             raise StorageReadOnly(
                 f"backend {self._name!r}: its folder cannot be created ({error.strerror}); choose another location"
             ) from error
-        connection = self._connected()
+        connection = duckdb.connect(self._path, config=SETTINGS)
         try:
             self._claim(connection)
         except BaseException:
             connection.close()
             raise
         return connection
-
-    def _connected(self) -> Any:
-        ends = time.monotonic() + BUSY_WAIT_S
-        while True:
-            try:
-                return duckdb.connect(self._path, config=SETTINGS)
-            except duckdb.IOException as error:
-                if not is_locked(error):
-                    raise
-                if time.monotonic() > ends:
-                    raise busy(error, self._name) from error
-            time.sleep(BUSY_PAUSE_S)
 
     def _claim(self, connection: Any) -> None:
         """Make an empty file ours; refuse one of somebody else, and one of a newer format."""

@@ -39,6 +39,7 @@ from heaven_core.errors import (
     BackendBusy,
     BackendUnavailable,
     HeavenError,
+    PlacementError,
     StorageError,
     TransactionError,
     WorkspaceClosed,
@@ -402,6 +403,11 @@ class PostgresBackend:
     def ddl(self, change: Change, tx: PostgresTransaction) -> None:
         with self.typing():
             after = change.after
+            for name in sorted(statements.SYSTEM_COLUMNS.intersection(() if after is None else after.names)):
+                raise PlacementError(
+                    f"{change.after and change.after.entity}.{name}: PostgreSQL has a column of this name in every "
+                    "table; call the field otherwise"
+                )
             if after is not None and any(map(statements.can_be_near, after.columns)):
                 self._server.find_pgvector(tx.connection)
             for text in statements.ddl(change, self._server.pgvector):

@@ -31,6 +31,8 @@ _BY_CODE: dict[str, tuple[type[HeavenError], str]] = {
     "40001": (BackendBusy, "another process was writing to the same rows; try again"),
     "40P01": (BackendBusy, "another process was writing to the same rows; try again"),
     "42501": (StorageReadOnly, "the server's user may not do that; grant it the right to create and to write"),
+    "54000": (StorageError, "a row or a text is larger than PostgreSQL takes; see its limits in docs/workspace.md"),
+    "54011": (StorageError, "the entity has more columns than PostgreSQL takes, 1 600 with those of its indexes"),
     "53100": (StorageFull, "no space is left on the server; the write was undone"),
     "53300": (BackendBusy, "the server has no connection left; lower 'connections', or try again"),
     "54001": (ConditionTooLarge, "the condition is nested too deep for the server"),

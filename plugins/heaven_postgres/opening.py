@@ -6,6 +6,7 @@ Not here: what is done on the connections (`heaven_postgres.engine`).
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -197,7 +198,8 @@ def _conninfo(backend: str, url: Any) -> str:
         raise ConfigError(f"backend {backend!r}: its 'url' is a text, not {a_kind(url)}")
     try:
         given: Mapping[str, Any] = conninfo_to_dict(url)
-    except psycopg.Error:
+        url.encode()
+    except (psycopg.Error, UnicodeError):
         raise ConfigError(
             f"backend {backend!r}: its 'url' is no PostgreSQL address; "
             "it is written postgresql://user:password@host:5432/database"
@@ -210,10 +212,13 @@ def _conninfo(backend: str, url: Any) -> str:
     return make_conninfo("", **{**usual, "keepalives_idle": 30, **given, "client_encoding": "UTF8"})
 
 
+_IS_PLAIN = re.compile(r"[^\0-\x1f\"\ud800-\udfff]+").fullmatch
+
+
 def _schema(backend: str, given: Any, usual: str) -> str:
     if given is None:
         return statements.fitted(usual).strip('"')
-    if not isinstance(given, str) or not given or given.startswith("pg_") or '"' in given or "\0" in given:
+    if not isinstance(given, str) or not given or given.startswith(("pg_", "$")) or not _IS_PLAIN(given):
         raise ConfigError(f"backend {backend!r}: its 'schema' is the name of a schema such as 'heaven'")
     if len(given.encode()) > statements.LONGEST:
         raise ConfigError(f"backend {backend!r}: its 'schema' has more than {statements.LONGEST} bytes")

@@ -32,9 +32,11 @@ create table if not exists "hb.vectors" (entity text collate "C" primary key, ve
 
 TABLES = "select table_name::text from information_schema.tables where table_schema = ?"
 
-OWN_TABLES = """select table_name::text from information_schema.columns
-where table_schema = ? and column_name in ('object_id', '_v') group by table_name having count(*) = 2"""
-"""The tables of entities, which others in the schema are not."""
+MARK = "rows of a HeavenBase entity"
+"""The comment on each of our tables: others in the schema may look the same."""
+
+OWN_TABLES = f"""select c.relname::text from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where n.nspname = ? and c.relkind = 'r' and obj_description(c.oid, 'pg_class') = '{MARK}' order by 1"""
 
 BEGIN = f"""begin; update {STATE_TABLE} set lsn = lsn + 1
 returning lsn, epoch, text_rules, pg_current_xact_id()::text"""
@@ -133,6 +135,10 @@ where table_schema = current_schema() and table_name = ?"""
 """An entity's columns as they are."""
 
 
+SYSTEM_COLUMNS = frozenset({"cmax", "cmin", "ctid", "tableoid", "xmax", "xmin"})
+"""Names of columns that every table has by itself."""
+
+
 def ddl(change: Change, vectors: str | None) -> Iterator[str]:
     """The statements that bring what exists from `before` to `after`; additions and a whole drop.
 
@@ -146,6 +152,7 @@ def ddl(change: Change, vectors: str | None) -> Iterator[str]:
         columns = ['"object_id" text collate "C" primary key', "_v bigint not null"]
         columns += [text for one in after.columns[1:] for text in _columns(one, vectors)]
         yield f"create table {table(after.entity)} ({', '.join(columns)})"
+        yield f"comment on table {table(after.entity)} is '{MARK}'"
         if vector_fields(after):
             yield _numbers(after)
         for one in after.columns:

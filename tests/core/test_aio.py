@@ -240,3 +240,21 @@ def test_a_time_out_of_a_write_is_a_time_out(ws: hb.HeavenBase, monkeypatch: pyt
 
     assert run(work()) is True
     assert ws.count(Doc) == 1
+
+
+async def _cancelled_in_a_block(ws: hb.HeavenBase) -> BaseException | None:
+    try:
+        async with asyncio.timeout(0.02), ws.aio.transaction() as tx:
+            await tx.upsert_many(Doc, [{"title": f"t{one}"} for one in range(20_000)])
+            await asyncio.sleep(5)
+    except TimeoutError as error:
+        return error.__cause__
+    return None
+
+
+def test_a_write_inside_a_block_that_was_undone_does_not_say_that_it_was_committed(ws: hb.HeavenBase) -> None:
+    cause: Any = asyncio.run(_cancelled_in_a_block(ws))
+
+    assert cause is not None
+    assert cause.committed is False
+    assert ws.count(Doc) == 0

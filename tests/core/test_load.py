@@ -241,6 +241,8 @@ def test_a_value_that_another_row_of_the_file_has_is_named_with_its_row(ws: hb.H
         ("books.csv", b"price\n1,5\n", InvalidValue, "books.csv: "),
         ("books.csv", b"title;pages\na;1\n", InvalidValue, "books.csv: its columns are not separated by commas"),
         ("books.jsonl", b'{"title": "a"}\nnonsense\n', InvalidValue, "books.jsonl, line 2: this is no JSON"),
+        ("books.jsonl", b'{"title": "\xff"}\n', InvalidValue, "'books.jsonl' is not written in UTF-8"),
+        ("books.jsonl", b'{"meta": ' + 200_000 * b"[", InvalidValue, "line 1: this is no JSON"),
         ("books.jsonl", b"[1]\n", InvalidValue, "line 1: this is a list; each line is one object"),
         ("books.jsonl", b'{"cover": "%"}\n', InvalidValue, "is no base64"),
         ("books.csv", b"tags\n[]\nx\n", InvalidValue, "tags, row 1: 'x' is no JSON, as which lists stand in CSV"),
@@ -267,3 +269,15 @@ def test_the_format_may_be_said_and_a_misspelt_one_is_refused(ws: hb.HeavenBase,
         ws.load(Book, 5)
     with pytest.raises(ConfigError, match="no format 'json' of files; did you mean 'jsonl'"):
         ws.load(Book, tmp_path / "books.txt", format="json")
+
+
+@pytest.mark.parametrize("path", ["~no-such-user/x.csv", "a\ud800.csv", "a\0.jsonl"])
+def test_a_path_that_can_be_none_is_refused(ws: hb.HeavenBase, path: str) -> None:
+    with pytest.raises((ConfigError, StorageError)):
+        ws.load(Book, path)
+
+
+def test_json_lines_may_begin_with_a_byte_order_mark(ws: hb.HeavenBase, tmp_path: Path) -> None:
+    (tmp_path / "books.jsonl").write_bytes(b'\xef\xbb\xbf{"title": "a"}\n')
+
+    assert ws.load(Book, tmp_path / "books.jsonl") == 1

@@ -78,7 +78,7 @@ def test_a_mirror_is_remembered_and_one_that_is_none_leaves_no_trace() -> None:
         "x": {"backend": "other", "strategy": "inline", "indexes": ["inverted"], "mirror": True, "type": "sqlite"},
         "y": {"backend": "other", "strategy": "inline", "indexes": [], "type": "sqlite"},
     }
-    assert placement_from_dict(placement_to_dict({"x": mirrored, "y": plain})) == {"x": mirrored, "y": plain}
+    assert placement_from_dict(placement_to_dict({"x": mirrored, "y": plain}, two)) == {"x": mirrored, "y": plain}
 
 
 def test_an_array_may_lie_in_a_table_of_its_own() -> None:

@@ -6,6 +6,7 @@ the engines. The second one is SQLite once more, which every machine has.
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import heavenbase as hb
-from heaven_core.errors import PlacementError, StorageError, UniqueViolation
+from heaven_core.errors import PlacementError, StorageError, TransactionConflict, UniqueViolation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -379,3 +380,67 @@ def test_a_name_that_means_another_engine_than_before_is_refused(ws: hb.HeavenBa
         pytest.raises(PlacementError, match="fields lie in backend 'far' of type 'sqlite', and here that is 'duckdb'"),
     ):
         other.count("doc")
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda tx: tx.query(Doc).aggregate(rows=Doc.tag.count()).execute().scalar(),
+        lambda tx: tx.count(Doc, {"tag": "a"}),
+        lambda tx: tx.query(Doc).where({"tag": "a"}).order_by("tag").select("tag").execute().ids,
+        lambda tx: tx.query(Doc).near("at", [1, 0], top_k=1).select("at").execute().ids,
+    ],
+    ids=["aggregate", "count", "order", "near"],
+)
+def test_a_transaction_that_read_another_engine_before_somebody_s_commit_does_not_write(
+    ws: hb.HeavenBase, read: Any
+) -> None:
+    one = fill(ws)[0]
+    other = threading.Thread(target=lambda: ws.set(one, {"tag": "z"}))
+    with ws.transaction() as tx:
+        read(tx)
+        other.start()
+        other.join()
+        with pytest.raises(TransactionConflict):
+            tx.set(one, {"tag": "y"})
+
+    assert ws.query(Doc).where({"object_id": one}).execute().column("tag") == ["z"]
+
+
+def test_an_engine_that_cannot_be_told_anything_does_not_hold_up_what_lies_elsewhere(tmp_path: Path) -> None:
+    class Near(hb.Entity):
+        n = hb.field(hb.Integer)
+        here = hb.field(hb.Integer).store(to="side")
+
+    class Far(hb.Entity):
+        n = hb.field(hb.Integer)
+        there = hb.field(hb.Integer).store(to="far")
+
+    with opened(tmp_path) as ws:
+        ws.register(Near, Far)
+        near = ws.upsert(Near, {"n": 1, "here": 1})
+        spread = ws.core().stored(Far).spread
+        assert spread is not None
+        with sqlite3.connect(spread.parts["far"][0]._inner.path) as raw:  # pyright: ignore[reportAttributeAccessIssue]
+            raw.execute("alter table e_far rename to e_lost")
+        ws.upsert(Far, {"n": 1, "there": 2})  # committed, and not told
+
+        ws.set(near, {"here": 2}, Near)
+        assert ws.query(Near).where({"here": 2}).execute().ids == [near]
+        assert ws.count(Far, {"n": 1}) == 1  # which the primary answers alone
+        with pytest.raises(StorageError, match="'far'"):
+            ws.count(Far, {"there": 2})
+
+        with sqlite3.connect(spread.parts["far"][0]._inner.path) as raw:  # pyright: ignore[reportAttributeAccessIssue]
+            raw.execute("alter table e_lost rename to e_far")
+        assert ws.count(Far, {"there": 2}) == 1
+
+
+def test_a_write_of_large_values_is_told_in_several_entries(ws: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("heaven_core.outbox.MOST_BYTES", 2000)
+
+    ids = ws.upsert_many(Doc, [{"tag": f"{one}" * 100} for one in range(100)])
+
+    assert ws.query(Doc).order_by("object_id").execute().column("tag") == [
+        f"{ids.index(one)}" * 100 for one in sorted(ids)
+    ]

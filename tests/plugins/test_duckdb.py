@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -153,26 +154,31 @@ def child(folder: Path, code: str) -> str:
     return run.stdout
 
 
-def test_a_process_that_keeps_the_file_is_named(
-    ws: hb.HeavenBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fill(ws)
+@contextmanager
+def holding_elsewhere(file: Path) -> Iterator[int]:
+    """Another process that has the file, by its number."""
     code = "import duckdb, sys, time\nc = duckdb.connect(sys.argv[1])\nprint('has it', flush=True)\ntime.sleep(60)"
-    time.sleep(1.5)  # until it is idle here
-    holder = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path / "ws" / "duck.duckdb")], stdout=subprocess.PIPE, text=True
-    )
+    holder = subprocess.Popen([sys.executable, "-c", code, str(file)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None
     try:
         assert holder.stdout.readline() == "has it\n"
-        monkeypatch.setattr("heaven_duckdb.holder.BUSY_WAIT_S", 0.1)
-        with pytest.raises(BackendBusy, match=rf"backend 'duck': process {holder.pid} has the DuckDB file open"):
-            ws.count(Sale, {"pieces": 1})
-        assert ws.query(Sale).where({"shop": "s1"}).select("shop").execute().ids  # what needs no DuckDB goes on
+        yield holder.pid
     finally:
         holder.kill()
         holder.wait()
         holder.stdout.close()
+
+
+def test_a_process_that_keeps_the_file_is_named(
+    ws: hb.HeavenBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ws)
+    time.sleep(1.5)  # until it is idle here
+    monkeypatch.setattr("heaven_duckdb.holder.BUSY_WAIT_S", 0.1)
+    with holding_elsewhere(tmp_path / "ws" / "duck.duckdb") as number:
+        with pytest.raises(BackendBusy, match=rf"backend 'duck': process {number} has the DuckDB file open"):
+            ws.count(Sale, {"pieces": 1})
+        assert ws.query(Sale).where({"shop": "s1"}).select("shop").execute().ids  # what needs no DuckDB goes on
 
 
 def test_a_write_that_cannot_reach_duckdb_is_kept_until_it_can(
@@ -247,6 +253,30 @@ def test_a_missing_library_is_named_with_its_command(tmp_path: Path, monkeypatch
 
     with pytest.raises(EngineNotInstalled, match=r"pip install 'heaven-core\[duckdb\]'"):
         opened(tmp_path)
+
+
+def test_a_query_that_waits_for_the_file_keeps_its_deadline_and_nobody_else_waits(
+    ws: hb.HeavenBase, tmp_path: Path
+) -> None:
+    fill(ws)
+    time.sleep(1.5)  # until the file is closed
+    with holding_elsewhere(tmp_path / "ws" / "duck.duckdb"):
+        began = time.monotonic()
+        with pytest.raises(DeadlineExceeded):
+            ws.query(Sale).where(Sale.pieces > 1).limits(deadline=0.3).execute()
+        assert time.monotonic() - began < 3
+        assert ws.count(Sale, {"shop": "s1"}) > 0
+        ws.close()
+        assert time.monotonic() - began < 5
+
+
+def test_more_conditions_than_duckdb_plans_well_are_answered_in_python(ws: hb.HeavenBase) -> None:
+    fill(ws)
+    began = time.monotonic()
+
+    assert ws.count(Sale, {"$and": [{"pieces": {"$ne": one}} for one in range(3000)]}) == 0
+
+    assert time.monotonic() - began < 10
 
 
 # -- bounds --------------------------------------------------------------------------------------------------------

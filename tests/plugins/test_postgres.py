@@ -24,6 +24,7 @@ from heaven_core.errors import (
     EngineNotInstalled,
     FormatTooNew,
     NotADatabase,
+    PlacementError,
     QueryCancelled,
     ResultTooLarge,
     StorageError,
@@ -226,6 +227,27 @@ def test_dropping_a_workspace_leaves_what_others_put_beside_it(ws: hb.HeavenBase
     assert found == [("theirs",)]
 
 
+def test_dropping_a_workspace_leaves_tables_that_only_look_like_its_own(ws: hb.HeavenBase, raw: Any) -> None:
+    fill(ws, 3)
+    raw.execute("create table backup as select * from note")
+    raw.execute("create view report as select object_id, _v, title from backup")
+
+    assert ws.check().ok
+    ws.drop()
+
+    assert raw.execute("select count(*) from report").fetchone() == (3,)
+    assert raw.execute("select tablename from pg_tables where schemaname = current_schema()").fetchall() == [
+        ("backup",)
+    ]
+
+
+@pytest.mark.parametrize("name", ["xmin", "ctid", "tableoid"])
+def test_a_field_with_the_name_of_a_system_column_is_refused(opened: Open, name: str) -> None:
+    entity = hb.Entity.from_schema({"id": "odd", "fields": [{"name": name, "type": "integer"}]})
+    with opened() as ws, pytest.raises(PlacementError, match=f"odd.{name}: PostgreSQL has a column of this name"):
+        ws.register(entity)
+
+
 def test_dropping_a_workspace_leaves_a_schema_that_was_there_before(
     opened: Open, options: dict[str, Any], raw: Any
 ) -> None:
@@ -297,7 +319,9 @@ def test_a_misspelt_option_is_refused(opened: Open) -> None:
         opened(shema="x")
 
 
-@pytest.mark.parametrize("given", [{"schema": 'a"b'}, {"schema": ""}, {"schema": "x" * 64}, {"schema": "pg_mine"}])
+@pytest.mark.parametrize(
+    "given", [{"schema": 'a"b'}, {"schema": ""}, {"schema": "x" * 64}, {"schema": "pg_mine"}, {"schema": "$user"}]
+)
 def test_a_schema_that_cannot_be_is_refused(opened: Open, given: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="'schema'"):
         opened(**given)
@@ -309,9 +333,10 @@ def test_a_number_of_connections_that_cannot_be_is_refused(opened: Open, given: 
         opened(connections=given)
 
 
-def test_an_address_that_is_none_is_refused_without_repeating_its_password(opened: Open) -> None:
+@pytest.mark.parametrize("url", ["postgresql//user:swordfish@host/%%", "postgresql://u:swordfish@h/\ud800"])
+def test_an_address_that_is_none_is_refused_without_repeating_its_password(opened: Open, url: str) -> None:
     with pytest.raises(ConfigError, match="is no PostgreSQL address") as raised:
-        opened(url="postgresql//user:swordfish@host/%%")
+        opened(url=url)
 
     assert "swordfish" not in f"{raised.value!r} {raised.value.__cause__!r}"
     assert raised.value.__suppress_context__
@@ -681,5 +706,6 @@ def test_a_check_finds_damage_and_mends_what_follows_from_the_rest(
 
 def test_a_table_without_a_record_is_found(ws: hb.HeavenBase, raw: Any) -> None:
     raw.execute("create table lost (object_id text, _v bigint)")
+    raw.execute("comment on table lost is 'rows of a HeavenBase entity'")
 
     assert [(one.kind, one.entity) for one in ws.check().findings] == [("orphaned-table", "lost")]
