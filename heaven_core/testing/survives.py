@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import random
 import subprocess
 import sys
+import time
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from heaven_core.testing.subject import Subject
 from heaven_core.testing.values import INTEGER
 
 ACKNOWLEDGED = 5
-"""Writes after which the process is killed; it goes on writing until then."""
+"""Writes after which the process is killed, at some moment of the next one or two; it goes on writing until then."""
+ROWS = 2000
+"""Enough that a write takes a while."""
 
 CHILD = "from heaven_core.testing.survives import write_until_killed; write_until_killed()"
 
@@ -31,7 +35,7 @@ def _layout(bench: Bench) -> Layout:
 
 
 def _rows(n: int) -> list[Row]:
-    return [{"object_id": f"{place:02}", "n": n} for place in range(30)]
+    return [{"object_id": f"{place:04}", "n": n} for place in range(ROWS)]
 
 
 def write_until_killed() -> None:
@@ -67,7 +71,7 @@ class Survives(Subject):
         bench.open()
         layout = _layout(bench)
         seen = {row["n"] for row in bench.rows(layout)}
-        assert len(bench.rows(layout)) == 30
+        assert len(bench.rows(layout)) == ROWS
         assert len(seen) == 1
         assert seen.pop() >= acknowledged
         assert bench.engine.recover([layout], repair=False) == []
@@ -91,7 +95,12 @@ class Survives(Subject):
             assert child.stdout is not None
             child.stdin.write(subject)
             child.stdin.close()
-            said = [child.stdout.readline() for _ in range(ACKNOWLEDGED)]
+            said: list[bytes] = []
+            began = time.monotonic()
+            for _ in range(ACKNOWLEDGED):
+                began = time.monotonic()
+                said.append(child.stdout.readline())
+            time.sleep(2 * random.random() * (time.monotonic() - began))
             child.kill()
             said += child.stdout.read().splitlines(keepends=True)
         whole = [int(line) for line in said if line.endswith(b"\n")]

@@ -32,13 +32,16 @@ KEPT = timedelta(minutes=10)
 
 
 class Upkeep:
-    """What was written to one table since it was cared for, in this process."""
+    """What was written to one table since it was cared for: in this process, and what others left in small files."""
 
     def __init__(self) -> None:
         self._commits = self._rows = self._unindexed = 0
+        self._is_first = True
 
     def committed(self, table: Any, layout: Layout, rows: int, *, partitioned: bool) -> bool:
         """Count a commit that put some rows, and care for the table where it is due; whether it was."""
+        if self._is_first:
+            self._commits, self._is_first = table.stats()["fragment_stats"]["num_small_fragments"], False
         self._commits, self._rows, self._unindexed = self._commits + 1, self._rows + rows, self._unindexed + rows
         if self._commits >= TIDY_COMMITS or (self._rows >= TIDY_ROWS and 2 * self._rows >= table.count_rows()):
             tidy(table, layout, partitioned=partitioned)

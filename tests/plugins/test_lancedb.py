@@ -473,3 +473,17 @@ def test_dropping_a_workspace_removes_its_tables_and_no_other_file(tmp_path: Pat
     ws.drop()
 
     assert [one.name for one in shared.iterdir()] == ["letter.txt"]
+
+
+def test_small_files_that_others_left_are_joined_by_whoever_writes_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("heaven_lancedb.partitions.TIDY_COMMITS", 20)
+    for _ in range(3):
+        with opened(tmp_path / "ws") as ws:
+            ws.register(Spot)
+            for one in range(12):
+                ws.upsert(Spot, {"title": f"p{one}", "place": [1, one, 0, 0]})
+
+    stats = table_of(tmp_path / "ws" / "near.lance").stats()
+    assert stats["fragment_stats"]["num_fragments"] <= 21
