@@ -230,9 +230,9 @@ def _tables(report: Record) -> Iterator[str]:
 def _own_tables(figures: list[Record]) -> Iterator[str]:
     """The tables of our own figures: against code by hand, over several engines, and as rows grow in number."""
     columns = ["", "rows", "CPU", "quartiles", "wall", "target", ""]
-    hand = [one for one in figures if one["group"] in GROUPS and one["group"] not in {"growth", "engines"}]
-    several = [one for one in figures if one["group"] == "engines"]
-    for title, found in (("Ratios to hand-written code", hand), ("Several engines", several)):
+    hand = [one for one in figures if one["group"] in GROUPS and one["group"] not in {"growth", "engines", "server"}]
+    several, served = ([one for one in figures if one["group"] == group] for group in ("engines", "server"))
+    for title, found in (("Ratios to hand-written code", hand), ("Several engines", several), ("A server", served)):
         if found:
             yield from _head(title, columns)
             for one in found:
