@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+UNBOUNDED = Limits(None, None, None)
+
 FORMAT = 1
 """The version of an entry's body."""
 
@@ -180,10 +182,10 @@ class Outbox:
         row = (rows.make or row_maker(rows.names, rows.decoders))(rows.tuples)[0]
         return State(row["written"], row["applied"])
 
-    def consistent(self, entity: str, tx: Any, read: Callable[[], T]) -> T:
+    def consistent(self, entity: str, tx: Any, read: Callable[[], T], limits: Limits = UNBOUNDED) -> T:
         """What `read` finds, every engine being of one moment: that of a commit.
 
-        It may be called several times.
+        It may be called several times. An engine that another process has is waited for no longer than `limits` say.
         """
         for _ in range(ATTEMPTS):
             # Asked by the transaction, it is a read of the transaction's, which a later commit of others contradicts.
@@ -195,7 +197,7 @@ class Outbox:
                     self.settle(entity, tx)
                 return read()
             if waiting:
-                self.settle(entity)
+                self.settle(entity, limits=limits)
                 before = self.state(entity)
             try:
                 found = read()
@@ -221,13 +223,13 @@ class Outbox:
                     "workspace %r: a commit has yet to reach another engine: %s", self._core.id, error
                 )
 
-    def settle(self, entity: str, tx: Any = None) -> None:
+    def settle(self, entity: str, tx: Any = None, limits: Limits = UNBOUNDED) -> None:
         """Apply every committed entry of an entity; in a transaction that holds the writers' lock, or in one's own.
 
         Entities do not wait for each other: an engine that cannot be reached holds up those that have fields in it.
         """
         if tx is None:
-            self._wake(entity)
+            self._wake(entity, limits.of_a_step())
             with self._core.writing() as own:
                 self.settle(entity, own)
             return
@@ -241,17 +243,17 @@ class Outbox:
             self._core.primary.delete(self._outbox, done, tx)
             self._put_state(tx, entity, applied=last)
 
-    def _wake(self, entity: str) -> None:
+    def _wake(self, entity: str, limits: Limits) -> None:
         """Have the engines of an entity at hand, before writers are kept out: one may belong to somebody else yet."""
         spread = self._core.stored(entity).spread
         for name, (backend, layout) in () if spread is None else spread.parts.items():
             if name != PRIMARY:
-                backend.run(Scan(layout, limit=1, limits=Limits(None, None, None)))
+                backend.run(Scan(layout, limit=1, limits=limits))
 
     def _entries(self, entity: str, tx: Any) -> Iterator[tuple[str, Entry]]:
         """What others have committed of an entity, in order."""
         own = tx.lsn
-        scan = Scan(self._outbox, ("object_id", "lsn", "entity"), limits=Limits(None, None, None))
+        scan = Scan(self._outbox, ("object_id", "lsn", "entity"), limits=UNBOUNDED)
         found = self._core.primary.run(scan, tx).tuples
         waiting = sorted(object_id for object_id, lsn, name in found if lsn != own and name == entity)
         for object_id in waiting:  # one at a time: a body may be large

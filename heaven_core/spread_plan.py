@@ -365,7 +365,7 @@ class SpreadPlanner(Planner):
             return super().run()
         if self.spread.outbox.touches(self.tx, self.stored.schema.id):
             return self._over_everything()
-        return self.spread.outbox.consistent(self.stored.schema.id, self.tx, self._anew)
+        return self.spread.outbox.consistent(self.stored.schema.id, self.tx, self._anew, self._left())
 
     def _is_of_the_primary(self) -> bool:
         """Whether no other engine is asked for anything, so that none has to be in step."""

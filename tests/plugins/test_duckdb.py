@@ -256,7 +256,7 @@ def test_a_missing_library_is_named_with_its_command(tmp_path: Path, monkeypatch
 
 
 def test_a_query_that_waits_for_the_file_keeps_its_deadline_and_nobody_else_waits(
-    ws: hb.HeavenBase, tmp_path: Path
+    ws: hb.HeavenBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(ws)
     time.sleep(1.5)  # until the file is closed
@@ -266,6 +266,13 @@ def test_a_query_that_waits_for_the_file_keeps_its_deadline_and_nobody_else_wait
             ws.query(Sale).where(Sale.pieces > 1).limits(deadline=0.3).execute()
         assert time.monotonic() - began < 3
         assert ws.count(Sale, {"shop": "s1"}) > 0
+
+        with monkeypatch.context() as impatient:
+            impatient.setattr("heaven_duckdb.holder.BUSY_WAIT_S", 0.1)
+            ws.upsert(Sale, {"shop": "late", "pieces": 5})  # committed; DuckDB has yet to be told
+        with pytest.raises(DeadlineExceeded):
+            ws.query(Sale).where(Sale.pieces > 1).limits(deadline=0.3).execute()
+        assert ws.count(Sale, {"shop": "late"}) == 1
         ws.close()
         assert time.monotonic() - began < 5
 
