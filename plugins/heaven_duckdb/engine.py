@@ -1,4 +1,4 @@
-"""The DuckDB engine: one file, opened when a field in it is used and closed when it has not been for a second.
+"""The DuckDB engine: one file, opened when a field in it is used and closed when it has not been for a while.
 
 DuckDB lets one process have a file; the others wait for it. Every write is one transaction of its own, on the disk
 when it returns. The kernel orders writers (`heaven_core.outbox`), so there is one at a time.
@@ -37,7 +37,7 @@ from heaven_core.sql_scan import count_sql, scan_sql
 from heaven_duckdb import statements
 from heaven_duckdb.failures import translated
 from heaven_duckdb.handlers import id_set
-from heaven_duckdb.holder import Holder
+from heaven_duckdb.holder import WANTED, Holder
 
 CHUNK = 5000
 ESTIMATE_BOUND = 10_000
@@ -124,7 +124,7 @@ class DuckBackend:
             with self._using():  # which looks whose it is
                 pass
         self.close()
-        for suffix in ("", ".wal"):
+        for suffix in ("", ".wal", WANTED):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
     # connections -----------------------------------------------------------------------------------------------

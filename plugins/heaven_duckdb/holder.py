@@ -1,5 +1,8 @@
 """Who has the DuckDB file: opened at the first use, closed after a pause, so that other processes have their turn.
 
+Opening it again takes a tenth of a second and more, so the pause is some seconds. A process that waits says so by a
+file beside the database, and has its turn as soon as nobody uses it here.
+
 Not here: what is done with the file (`heaven_duckdb.engine`).
 """
 
@@ -8,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +31,16 @@ from heaven_duckdb import statements
 from heaven_duckdb.failures import busy, is_locked
 
 FORMAT = 1
-IDLE_S = 1.0
-"""How long the file stays open after its last use."""
+IDLE_S = 5.0
+"""How long the file stays open after its last use, if no other process waits for it."""
+SWEEP_S = 0.25
+"""How often that is looked at."""
+TURN_S = 0.1
+"""How long it is left to one that waits, who looks every `BUSY_PAUSE_S`."""
 BUSY_WAIT_S = 10.0
 BUSY_PAUSE_S = 0.02
+WANTED = ".wanted"
+"""What the name of the file ends with that says that somebody waits."""
 
 SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
@@ -48,7 +57,10 @@ class Holder:
         self._connection: Any = None
         self._users = 0
         self._last = 0.0
-        self._sweeper: threading.Timer | None = None
+        self._again = 0.0
+        """When it may be opened here once more."""
+        self._sweeper: threading.Thread | None = None
+        self._wanted = Path(f"{path}{WANTED}")
         self._closed = False
         self._watch = Watch()
 
@@ -66,8 +78,6 @@ class Holder:
                 self._last = time.monotonic()
                 if self._closed:
                     self._shut()
-                elif self._sweeper is None:
-                    self._sweep_in(IDLE_S)
 
     def _gone(self) -> WorkspaceClosed:
         return WorkspaceClosed(f"backend {self._name!r}: the workspace was closed while this was going on")
@@ -85,13 +95,18 @@ class Holder:
                 with self._lock:
                     if self._closed:
                         raise self._gone()
-                    if self._connection is None:
+                    if self._connection is None and time.monotonic() >= self._again:
                         self._connection = self._opened()
-                    self._users += 1
-                    return self._connection.cursor()
+                        self._watch_over()
+                    if self._connection is not None:
+                        cursor = self._connection.cursor()
+                        self._users += 1
+                        return cursor
             except duckdb.IOException as error:
                 if not is_locked(error):
                     raise
+                with suppress(OSError):
+                    self._wanted.touch()
                 if limits is not None and limits.cancel is not None:
                     limits.cancel.check()
                 if time.monotonic() > ends:
@@ -141,30 +156,32 @@ class Holder:
 
     # closing -----------------------------------------------------------------------------------------------------
 
-    def _sweep_in(self, seconds: float) -> None:
-        self._sweeper = threading.Timer(seconds, self._sweep)
-        self._sweeper.daemon = True
+    def _watch_over(self) -> None:
+        """Look after the open file, from a thread that lives as long as it is open."""
+        with suppress(OSError):  # those who wait say so again and again
+            self._wanted.unlink(missing_ok=True)
+        self._sweeper = threading.Thread(target=self._sweep, name="heaven-duckdb-sweep", daemon=True)
         self._sweeper.start()
 
     def _sweep(self) -> None:
-        with self._lock:
-            self._sweeper = None
-            left = self._last + IDLE_S - time.monotonic()
-            if self._users == 0 and left <= 0:
-                self._shut()
-            elif not self._closed:
-                self._sweep_in(max(left, IDLE_S / 4))
+        while True:
+            time.sleep(SWEEP_S)
+            with self._lock:
+                if self._sweeper is not threading.current_thread():
+                    return
+                wanted = self._wanted.exists()
+                if self._users == 0 and (wanted or time.monotonic() - self._last > IDLE_S):
+                    self._shut()
+                    self._again = time.monotonic() + TURN_S if wanted else 0.0
 
     def _shut(self) -> None:
         if self._users == 0 and self._connection is not None:
             connection, self._connection = self._connection, None
+            self._sweeper = None
             connection.close()
 
     def close(self) -> None:
         """Close the file for good, as soon as nobody uses it."""
         with self._lock:
             self._closed = True
-            sweeper, self._sweeper = self._sweeper, None
             self._shut()
-        if sweeper is not None:
-            sweeper.cancel()

@@ -145,6 +145,50 @@ def test_another_process_waits_for_the_file_and_has_it_when_it_was_idle(ws: hb.H
     assert ws.count(Sale, {"pieces": {"$lt": 5}}) == 5
 
 
+def test_another_process_has_its_turn_while_this_one_asks_again_and_again(ws: hb.HeavenBase, tmp_path: Path) -> None:
+    fill(ws)
+    over = threading.Event()
+    failed: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            while not over.is_set():
+                assert ws.count(Sale, {"pieces": {"$lt": 5}}) == 5
+                time.sleep(0.02)
+        except Exception as error:
+            failed.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        assert child(tmp_path, "print(ws.count('sale', {'pieces': {'$lt': 10}}))") == "10\n"
+    finally:
+        over.set()
+        asking.join()
+    assert not failed
+
+
+def test_the_file_stays_open_for_a_while_and_not_for_long(ws: hb.HeavenBase, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(ws)
+    holder = ws.core().backends["duck"]._holder
+    time.sleep(0.6)
+    assert holder._connection is not None
+
+    monkeypatch.setattr("heaven_duckdb.holder.IDLE_S", 0.1)
+    ends = time.monotonic() + 10
+    while holder._connection is not None and time.monotonic() < ends:
+        time.sleep(0.05)
+    assert holder._connection is None
+    assert ws.count(Sale, {"pieces": 1}) == 1
+
+
+def idle(ws: hb.HeavenBase) -> None:
+    """What happens after a pause."""
+    holder = ws.core().backends["duck"]._holder
+    with holder._lock:
+        holder._shut()
+
+
 def child(folder: Path, code: str) -> str:
     start = f"import heavenbase as hb\nws = hb.HeavenBase('shop', path={str(folder / 'ws')!r}, backends={BACKENDS!r})\n"
     run = subprocess.run(
@@ -173,7 +217,7 @@ def test_a_process_that_keeps_the_file_is_named(
     ws: hb.HeavenBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(ws)
-    time.sleep(1.5)  # until it is idle here
+    idle(ws)
     monkeypatch.setattr("heaven_duckdb.holder.BUSY_WAIT_S", 0.1)
     with holding_elsewhere(tmp_path / "ws" / "duck.duckdb") as number:
         with pytest.raises(BackendBusy, match=rf"backend 'duck': process {number} has the DuckDB file open"):
@@ -259,7 +303,7 @@ def test_a_query_that_waits_for_the_file_keeps_its_deadline_and_nobody_else_wait
     ws: hb.HeavenBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(ws)
-    time.sleep(1.5)  # until the file is closed
+    idle(ws)
     with holding_elsewhere(tmp_path / "ws" / "duck.duckdb"):
         began = time.monotonic()
         with pytest.raises(DeadlineExceeded):
