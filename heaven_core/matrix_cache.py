@@ -10,6 +10,7 @@ Not here: how vectors are searched (`heaven_core.matrix`), how they are stored.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -21,6 +22,18 @@ _MOST_CHANGED = 0.25
 """The share of rows past which reading the changed ones is no quicker than reading all."""
 
 _MOST_CHANGES = 1000
+
+
+CHANCE_BITS = 24
+
+
+def new_version(lsn: int) -> int:
+    """The version that a write makes of an entity's vectors: its number, and chance.
+
+    Without chance, two writes would have one version where a database was restored while it was open
+    and is written to again, and what is in memory would pass for what is stored.
+    """
+    return lsn << CHANCE_BITS | int.from_bytes(os.urandom(CHANCE_BITS // 8), "big")
 
 
 class Name(NamedTuple):
@@ -63,6 +76,8 @@ class _Kept:
         self.matrix: Matrix | None = None
         self.version = -1
         self.changes: list[_Change] = []
+        self.refused = -1
+        """The version that the budget had no room for."""
 
     @property
     def latest(self) -> int:
@@ -121,7 +136,7 @@ class MatrixCache:
 
     def _matrix(self, kept: _Kept, name: Name, version: int, source: Source) -> Matrix | None:
         with self._guard:
-            if kept.version > version:
+            if kept.version > version or kept.refused == version:
                 return None
             known = kept.reaches(version)
             changes = kept.taken(version) if known else []
@@ -134,6 +149,7 @@ class MatrixCache:
             )
             with self._guard:
                 kept.matrix, kept.version = matrix, version
+                kept.refused = version if matrix is None else -1
         return matrix
 
     def _read(self, kept: _Kept, name: Name, matrix: Matrix | None, changed: set[int], source: Source) -> Matrix | None:
@@ -157,6 +173,12 @@ class MatrixCache:
                     break
                 del self._kept[name]
         return True
+
+    def is_beyond(self, name: Name, version: int) -> bool:
+        """Whether the budget had no room for the matrix as of `version`, when somebody asked for it."""
+        with self._guard:
+            kept = self._kept.get(name)
+            return kept is not None and kept.refused == version
 
     def note(self, entity: str, before: int, after: int, keys: Sequence[Sequence[int]]) -> None:
         """A commit that is about to happen changes these rows, and the entity's version from one to the other.

@@ -249,7 +249,7 @@ class StoragePlugin:
     def _not_installed(self, missing: list[str]) -> EngineNotInstalled:
         hint = self.install_hint()
         return EngineNotInstalled(
-            f"the engine of {self.name!r} is not installed ({', '.join(missing)} is missing); {hint}",
+            f"the engine of {self.name!r} is not installed (missing: {', '.join(missing)}); {hint}",
             name=self.name,
             hint=hint,
         )

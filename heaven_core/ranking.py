@@ -9,10 +9,12 @@ an engine reads vectors and conditions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from heaven_core.backend import Near
+from heaven_core.backend import Near, Rows, Scan
+from heaven_core.evaluate import check_bytes, check_rows
+from heaven_core.sql import shape
 
 if TYPE_CHECKING:
     from heaven_core.matrix import Matrix, Packed
@@ -112,3 +114,15 @@ def cut(ranked: Ranked, count: int, first: Callable[[Sequence[int], int], Sequen
     inside = [one for one in ranked if one[1] < ranked[count - 1][1]]
     tied = [key for key, _ in ranked[len(inside) :]]
     return inside + [(key, ranked[count - 1][1]) for key in first(tied, count - len(inside))]
+
+
+def ranked_rows(request: Scan, found: list[tuple[Any, ...]], distances: Mapping[int, float], how: str) -> Rows:
+    """The answer from rows that begin with key and id: by distance unless an order was asked for, cut and capped."""
+    if not request.order:
+        found.sort(key=lambda row: (distances[row[0]], row[1]))
+    stop = None if request.limit is None else request.offset + request.limit
+    tuples = [(*row[2:], distances[row[0]]) for row in found[request.offset : stop]]
+    check_rows(len(tuples), request.limits)
+    check_bytes(tuples, request.limits)
+    names, codes, _ = shape(request.layout, request.columns)
+    return Rows((*names, "_distance"), (*codes, None), tuples, notes=(how,))

@@ -13,8 +13,8 @@ lies in `e_doc` (alias `t` in statements), the items of its array field `tags` i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from heaven_core.codecs import Code, RowMaker, decoder, encoder, item_encoder, row_maker
 from heaven_core.handlers import (
@@ -34,6 +34,8 @@ from heaven_core.types import BUILTIN, Array, LogicalType, canonical_json
 
 if TYPE_CHECKING:
     from heaven_core.backend import Layout
+
+T = TypeVar("T")
 
 Sql = tuple[str, tuple[Any, ...]]
 
@@ -308,7 +310,22 @@ def _compiler(dialect: Dialect, op: str, native: bool) -> Callable[[FieldSchema,
     return compile_sql
 
 
-# -- answers -------------------------------------------------------------------------------------------------------
+# -- layouts -------------------------------------------------------------------------------------------------------
+
+
+def kept(make: Callable[[Layout], T]) -> Callable[[Layout], T]:
+    """`make`, called once per layout: what it made stays in the layout's cache."""
+    name = make.__name__
+
+    @wraps(make)
+    def once(layout: Layout) -> T:
+        found: T | None = layout.cache.get(name)
+        if found is None:
+            found = layout.cache[name] = make(layout)
+        return found
+
+    return once
+
 
 Shape = tuple[tuple[str, ...], tuple[Code | None, ...], RowMaker]
 

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import psycopg
@@ -165,11 +166,12 @@ class PostgresTransaction:
         """Note that rows were changed, of an entity that has vectors."""
         if not statements.vector_fields(layout) or not rowids:
             return
+        from heaven_core.matrix_cache import new_version
         from heaven_postgres import vectors
 
         entity = layout.entity
         if entity not in self.touched:
-            before, after = vectors.version(self.connection, entity), vectors.new_version(self._lsn)
+            before, after = vectors.version(self.connection, entity), new_version(self._lsn)
             self.connection.run(vectors.SET_VERSION, (entity, after))
             self.touched[entity] = Touched(before, after, [])
         self.touched[entity].rowids.append(rowids)
@@ -559,7 +561,11 @@ class PostgresBackend:
 
 def timeout_ms(limits: Limits) -> int:
     """How long the server may take over a statement; 0 for as long as it wants."""
-    return 0 if limits.deadline is None else max(int(limits.deadline * 1000), 1)
+    if limits.deadline is None:
+        return 0
+    if limits.deadline < 1:
+        return max(int(limits.deadline * 1000), 1)
+    return 1000 * ceil(limits.deadline)  # whole seconds: what is left of a query differs at each step, and is said anew
 
 
 @contextmanager

@@ -9,16 +9,13 @@ Not here: scans, which PostgreSQL says as the standard does (`heaven_core.sql_sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
-from typing import Any, TypeVar
+from typing import Any
 
 from heaven_core.backend import Change, Column, Layout
-from heaven_core.sql import quote
+from heaven_core.sql import kept, quote
 from heaven_core.types import LogicalType
-
-T = TypeVar("T")
 
 STATE_TABLE = '"hb.state"'
 
@@ -62,20 +59,6 @@ _COLUMN_TYPES = {
     "vector": "bytea",
     "bytes": "bytea",
 }
-
-
-def kept(make: Callable[[Layout], T]) -> Callable[[Layout], T]:
-    """`make`, called once per layout: what it made stays in the layout's cache."""
-    name = make.__name__
-
-    @wraps(make)
-    def once(layout: Layout) -> T:
-        found: T | None = layout.cache.get(name)
-        if found is None:
-            found = layout.cache[name] = make(layout)
-        return found
-
-    return once
 
 
 def fitted(name: str) -> str:

@@ -10,16 +10,14 @@ Not here: which rows are the nearest (`heaven_core.ranking`).
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from heaven_core.backend import Layout, Near, Rows, Scan
-from heaven_core.evaluate import check_bytes, check_rows
 from heaven_core.matrix_cache import MatrixCache, Name
-from heaven_core.ranking import Ranked, Ranking, cut
-from heaven_core.sql import Sql, decoders, quote, where_sql
+from heaven_core.ranking import Ranked, Ranking, cut, ranked_rows
+from heaven_core.sql import Sql, quote, where_sql
 from heaven_core.sql_scan import order_sql
 from heaven_postgres.handlers import id_set
 from heaven_postgres.statements import near_column, table
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from heaven_postgres.pool import Connection
 
 PART = 4096
-CHANCE_BITS = 24
 EF_SEARCH = 200
 """How many candidates pgvector keeps while it searches; more find more, and take longer."""
 MOST_BY_INDEX = 500
@@ -45,11 +42,6 @@ def version(connection: Connection, entity: str) -> int:
     """The version of an entity's vectors; 0 for none."""
     found = connection.rows(VERSION, (entity,))
     return found[0][0] if found else 0
-
-
-def new_version(lsn: int) -> int:
-    """The version that a write makes: its number, and chance, so that a restored database has no version twice."""
-    return lsn << CHANCE_BITS | int.from_bytes(os.urandom(CHANCE_BITS // 8), "big")
 
 
 def nearest(connection: Connection, request: Scan, cache: MatrixCache | None, pgvector: str | None) -> Rows:
@@ -68,12 +60,14 @@ def _ranked(
     vectors: _Vectors, layout: Layout, near: Near, cache: MatrixCache | None, pgvector: str | None
 ) -> tuple[Ranked, str]:
     ranking = Ranking(vectors, near)
-    if cache is not None:
-        name = Name(layout.entity, near.field.name, len(near.query))
-        matrix = cache.get(name, version(vectors.connection, layout.entity), vectors)
-        if matrix is not None:
-            return ranking.from_matrix(matrix)
-    if pgvector is not None and near.metric == "cosine" and near.top_k <= MOST_BY_INDEX:
+    if cache is None:
+        return ranking.streamed()
+    name, now = Name(layout.entity, near.field.name, len(near.query)), version(vectors.connection, layout.entity)
+    matrix = cache.get(name, now, vectors)
+    if matrix is not None:
+        return ranking.from_matrix(matrix)
+    able = near.metric == "cosine" and near.top_k <= MOST_BY_INDEX
+    if pgvector is not None and able and cache.is_beyond(name, now):
         found = vectors.by_index(pgvector)
         if len(found) >= near.top_k:
             return found, f"approximate: pgvector's HNSW, ef_search {EF_SEARCH}; it may miss some"
@@ -154,6 +148,7 @@ class _Vectors:
             f"order by {near} operator({pgvector}.<=>) ?::{pgvector}.vector limit ?",
             (*values, vector_text(self._near.query), 2 * self._near.top_k),
         )
+        self.connection.run("set local enable_seqscan = default")  # the transaction may go on to other things
         matrix = packed_matrix(self._size // 4, [([key for key, _ in rows], b"".join(vector for _, vector in rows))])
         return matrix.nearest(self._near.query, self._near.top_k, self._near.metric, ties=True)
 
@@ -173,10 +168,4 @@ def _rows(connection: Connection, request: Scan, ranked: Ranked, how: str) -> Ro
         "where t._rowid = any(?::bigint[])" + order_sql(request.order)
     )
     found = connection.rows(text, (list(distances),))
-    if not request.order:
-        found.sort(key=lambda row: (distances[row[0]], row[1]))
-    stop = None if request.limit is None else request.offset + request.limit
-    tuples = [(*row[2:], distances[row[0]]) for row in found[request.offset : stop]]
-    check_rows(len(tuples), request.limits)
-    check_bytes(tuples, request.limits)
-    return Rows((*request.columns, "_distance"), (*decoders(layout, request.columns), None), tuples, notes=(how,))
+    return ranked_rows(request, found, distances, how)

@@ -212,11 +212,12 @@ class SqliteTransaction:
         """Note that rows were changed, of an entity that has vectors. With the connection's lock."""
         if not statements.vector_fields(layout) or not any(rowids):
             return
+        from heaven_core.matrix_cache import new_version
         from heaven_sqlite import vectors
 
         entity = layout.entity
         if entity not in self.touched:
-            before, after = vectors.version(self.connection, entity), vectors.new_version(self._lsn)
+            before, after = vectors.version(self.connection, entity), new_version(self._lsn)
             vectors.put_version(self.connection, entity, after)
             self.touched[entity] = Touched(before, after, [])
         self.touched[entity].rowids.extend(rowids)

@@ -6,9 +6,8 @@ cache; what a user asks for arrives as parameters.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from functools import wraps
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from heaven_core.backend import Change, Column, Grouping, Layout, OrderBy, Scan, Search
 from heaven_core.expr import Aggregate
@@ -17,6 +16,7 @@ from heaven_core.sql import (
     Sql,
     entity_table,
     fulltext_table,
+    kept,
     quote,
     reversed_column,
     side_table,
@@ -26,24 +26,8 @@ from heaven_core.sql import (
 from heaven_core.types import Array
 from heaven_sqlite.handlers import fts_query
 
-T = TypeVar("T")
-
 MOST_COLUMNS = 2000
 """Columns of an answer that SQLite makes, as it is usually built."""
-
-
-def kept(make: Callable[[Layout], T]) -> Callable[[Layout], T]:
-    """`make`, called once per layout: what it made stays in the layout's cache."""
-    name = make.__name__
-
-    @wraps(make)
-    def once(layout: Layout) -> T:
-        found: T | None = layout.cache.get(name)
-        if found is None:
-            found = layout.cache[name] = make(layout)
-        return found
-
-    return once
 
 
 STATE = """create table if not exists hb_state (

@@ -9,7 +9,6 @@ Not here: which rows are the nearest (`heaven_core.ranking`).
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,10 +16,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from heaven_core.backend import Layout, Near, Rows, Scan
-from heaven_core.evaluate import check_bytes, check_rows
 from heaven_core.matrix_cache import MatrixCache, Name
-from heaven_core.ranking import Ranked, Ranking, cut
-from heaven_core.sql import Sql, entity_table, quote, shape, where_sql
+from heaven_core.ranking import Ranked, Ranking, cut, ranked_rows
+from heaven_core.sql import Sql, entity_table, quote, where_sql
 from heaven_core.types import canonical_json
 from heaven_sqlite import statements
 
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from heaven_sqlite.connection import Connection
 
 PART = 4096
-CHANCE_BITS = 24
 
 
 def version(connection: Connection, entity: str) -> int:
@@ -41,15 +38,6 @@ def version(connection: Connection, entity: str) -> int:
             raise
         row = None  # a file of before there was such a table, and no write since
     return 0 if row is None else row[0]
-
-
-def new_version(lsn: int) -> int:
-    """The version that a write makes: its number, and chance.
-
-    Without chance, two writes would have one version where a file was restored while it was open
-    and is written to again, and what is in memory would pass for what is in the file.
-    """
-    return lsn << CHANCE_BITS | int.from_bytes(os.urandom(CHANCE_BITS // 8), "big")
 
 
 def put_version(connection: Connection, entity: str, version: int) -> None:
@@ -164,11 +152,4 @@ def _rows(connection: Connection, request: Scan, ranked: Ranked, how: str) -> Ro
         "where t._rowid in (select value from json_each(?))" + statements.order_sql(layout, request.order)
     )
     found = connection.execute(text, (canonical_json(list(distances)),)).fetchall()
-    if not request.order:
-        found.sort(key=lambda row: (distances[row[0]], row[1]))
-    stop = None if request.limit is None else request.offset + request.limit
-    tuples = [(*row[2:], distances[row[0]]) for row in found[request.offset : stop]]
-    check_rows(len(tuples), request.limits)
-    check_bytes(tuples, request.limits)
-    names, codes, _ = shape(layout, request.columns)
-    return Rows((*names, "_distance"), (*codes, None), tuples, notes=(how,))
+    return ranked_rows(request, found, distances, how)

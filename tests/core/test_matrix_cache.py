@@ -143,6 +143,22 @@ def test_a_matrix_beyond_the_budget_is_not_read(shelf: Shelf) -> None:
     assert MatrixCache(1000).get(PLACE, 3, shelf) is not None
 
 
+def test_rows_are_counted_once_for_a_version_that_is_beyond_the_budget(shelf: Shelf) -> None:
+    counted: list[int] = []
+
+    class Counting(Shelf):
+        def count(self) -> int:
+            counted.append(super().count())
+            return counted[-1]
+
+    source, cache = Counting(shelf.rows), MatrixCache(100)
+
+    assert [cache.get(PLACE, version, source) for version in (3, 3, 4, 4)] == [None] * 4
+    assert len(counted) == 2
+    assert cache.is_beyond(PLACE, 4)
+    assert not cache.is_beyond(PLACE, 3)
+
+
 def test_the_one_that_was_not_used_for_longest_makes_room(shelf: Shelf) -> None:
     cache = MatrixCache(2 * 20 * 28)
     for name in "aab":

@@ -602,6 +602,16 @@ def test_vectors_beyond_the_budget_are_found_by_pgvector_and_it_is_said(
         assert "exact" in str(other.explain(analyze=True))
 
 
+def test_a_transaction_that_wrote_vectors_still_has_exact_answers(ws: hb.HeavenBase) -> None:
+    ws.upsert_many(Note, [{"place": vector} for vector in _random(300)])
+    with ws.transaction() as tx:
+        tx.upsert(Note, {"object_id": "zero", "place": [0, 0, 0]})  # which no index for cosine has
+        near = tx.query(Note).near(Note.place, [1, 0, 0], top_k=301)
+
+        assert "zero" in near.execute().ids
+        assert "exact" in str(near.explain(analyze=True))
+
+
 def test_a_server_without_pgvector_ranks_in_memory(opened: Open, monkeypatch: pytest.MonkeyPatch, raw: Any) -> None:
     monkeypatch.setattr("heaven_postgres.statements.INSTALLABLE", "select 1 where false")
     monkeypatch.setattr("heaven_postgres.statements.EXTENSION", "select 'x' where false")
