@@ -37,6 +37,7 @@ MIXES = (
     "sqlite+duckdb+lancedb",
     "postgres+duckdb+lancedb",
     "sqlite+postgres",
+    "sqlite+duckdb+lancedb+postgres",
 )
 """Several at once: the first is the primary, and fields lie in any. A server by itself, too, which takes its time."""
 
